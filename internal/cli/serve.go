@@ -39,7 +39,7 @@ func (*serveCommand) Help() string {
 
 Each flag has an environment variable (PORCHLIGHT_DATA_DIR for --data-dir) and a key in the settings file. "porchlight config doc" lists them.
 
-On SIGTERM or Ctrl-C the server finishes requests in flight and stops. On SIGHUP it reloads the certificate and reopens the access log.
+On SIGTERM or Ctrl-C the server finishes requests in flight and stops. On SIGHUP it reloads the certificate, reopens the access log, and reads log-level again.
 
 Example:
 
@@ -51,11 +51,12 @@ func (c *serveCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	log := server.NewLog(cfg, s.stderr)
+	level := new(slog.LevelVar)
+	log := server.NewLogAt(level, cfg, s.stderr)
 	for _, warning := range s.warnings {
 		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
-	options := server.Options{Log: log, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
+	options := server.Options{Log: log, LogLevel: level, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
 	srv, err := server.New(cfg, options)
 	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
 		if cfg.Listen, err = s.setUp(cfg, options); err != nil || cfg.Listen == "" {
@@ -71,8 +72,19 @@ func (c *serveCommand) Run(s *shell) error {
 			return err
 		}
 	}
-	defer onHangup(srv.Reload)()
+	defer onHangup(func() { c.reload(s, srv, log) })()
 	return srv.Run(s.ctx)
+}
+
+// reload takes from the settings what a running server can change, and reopens files.
+func (c *serveCommand) reload(s *shell, srv *server.Server, log *slog.Logger) {
+	cfg, _, err := c.load(s)
+	if err != nil {
+		log.Error("settings cannot be read again; continuing with the old ones", slog.Any("err", err))
+	} else {
+		srv.Reconfigure(cfg)
+	}
+	srv.Reload()
 }
 
 // setUp serves the set-up page until an account is made, and returns the address that it

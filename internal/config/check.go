@@ -239,6 +239,12 @@ func (k *checker) meetings() {
 }
 
 func (k *checker) accessLog() {
+	if n := k.config.AccessLogSample; n < 0 {
+		k.add("access-log-sample", "%d is negative: set a number from 1, which logs every request", n)
+	}
+	if d := k.config.AccessLogSlow; d < 0 {
+		k.add("access-log-slow", "%s is negative: set a time such as 500ms", FormatDuration(d))
+	}
 	switch file := k.config.AccessLog; file {
 	case "", "on", "off":
 	default:

@@ -83,9 +83,12 @@ type Config struct {
 
 	WaitingReads int `name:"waiting-reads" group:"Limits" default:"64" placeholder:"N" help:"Maximum number of queued large reads, such as queries of more than 200 users. The server runs half as many at once as there are processors, and serves users in turn. Past the limit, the user with the most queued reads gets 503. 0 means no limit."`
 
-	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error."`
+	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error. A running server takes a changed value on SIGHUP, and another one for a while from \"porchlight log-level\"."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"Format of the log."`
 	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"Access log, with a JSON line for each request: on (standard error, like the other logs), off, or a file to append to, which is reopened on SIGHUP."`
+
+	AccessLogSample int           `name:"access-log-sample" group:"Logging" default:"1" placeholder:"N" help:"Log one of N successful requests in the access log, to write less under load. Such a line has the member sample with the value N. Errors and slow requests are always logged. 0 and 1 log every request."`
+	AccessLogSlow   time.Duration `name:"access-log-slow" group:"Logging" default:"500ms" placeholder:"TIME" help:"Requests that take at least this long are always logged in the access log, whatever access-log-sample is. 0 means the default."`
 
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"After SIGTERM, how long the server keeps serving while /readyz reports 503, so that load balancers notice. Ctrl-C skips this delay."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long requests in flight may then take to finish. 0 aborts them at once."`

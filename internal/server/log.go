@@ -10,18 +10,28 @@ import (
 
 // NewLog is the log that the settings describe, written to w without what looks like a
 // secret.
-func NewLog(cfg config.Config, w io.Writer) *slog.Logger {
+func NewLog(cfg config.Config, w io.Writer) *slog.Logger { return NewLogAt(new(slog.LevelVar), cfg, w) }
+
+// NewLogAt is NewLog with a level that can be changed. It sets the level to that of the
+// settings.
+func NewLogAt(level *slog.LevelVar, cfg config.Config, w io.Writer) *slog.Logger {
 	cfg = cfg.Filled()
 	w = auth.NewRedactor(w)
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
-		level = slog.LevelInfo // Check has refused such a level
-	}
+	level.Set(levelOf(cfg))
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: errorText}
 	if cfg.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// levelOf is the level that the settings name.
+func levelOf(cfg config.Config) slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		return slog.LevelInfo // Check has refused such a level
+	}
+	return level
 }
 
 // errorText logs the message of an error and nothing else: the text handler would ask

@@ -12,6 +12,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ import (
 // is what serve uses.
 type Options struct {
 	Log       *slog.Logger     // discards
+	LogLevel  *slog.LevelVar   // that Log follows; nil: it cannot be changed
 	AccessLog io.Writer        // for access-log "on"; discards
 	Clock     func() time.Time // a steady one, which follows the machine's
 	// Store is used instead of the one that the settings name. The server closes it.
@@ -74,7 +76,8 @@ type Server struct {
 	store      store.Store
 	metrics    *prometheus.Registry
 	access     *wire.AccessLog
-	accessFile *logFile     // nil: it goes elsewhere, or nowhere
+	accessFile *logFile // nil: it goes elsewhere, or nowhere
+	level      logLevel
 	steady     *steadyClock // nil: Options has a clock
 
 	providerSecret string // of the OpenID provider
@@ -111,6 +114,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	}
 	s := &Server{config: cfg, opts: opts.withDefaults()}
 	s.log = s.opts.Log
+	s.level = newLogLevel(s.opts.LogLevel, s.log)
 	s.descriptors = planDescriptors(descriptorLimit(), cfg.MaxConnections)
 	if asked := cfg.MaxConnections; asked > s.descriptors.connections {
 		s.log.Warn("open file limit is too low for max-connections; raise it (LimitNOFILE in systemd, ulimit -n)",
@@ -188,6 +192,7 @@ func (s *Server) close() {
 			}
 		}
 		s.control.close()
+		s.level.close()
 		s.access.Close()
 		s.webhooks.close()
 		if err := s.accessFile.close(); err != nil {
@@ -219,6 +224,7 @@ func (s *Server) Reload() {
 func (s *Server) openAccessLog() error {
 	switch to := s.config.AccessLog; to {
 	case "off":
+		return nil
 	case "on":
 		s.access = wire.NewAccessLog(s.opts.AccessLog)
 	default:
@@ -228,5 +234,7 @@ func (s *Server) openAccessLog() error {
 		}
 		s.access, s.accessFile = wire.NewAccessLog(file), file
 	}
+	const slow = 500 * time.Millisecond
+	s.access.Sample, s.access.Slow = s.config.AccessLogSample, cmp.Or(s.config.AccessLogSlow, slow)
 	return nil
 }

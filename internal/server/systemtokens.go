@@ -118,37 +118,42 @@ const (
 )
 
 // ask sends the request to the control socket of a running server.
-func (q *SystemTokenRequest) ask(ctx context.Context, dataDir string) ([]SystemToken, error) {
-	body, err := json.Marshal(q)
+func (q *SystemTokenRequest) ask(ctx context.Context, dataDir string) (made []SystemToken, err error) {
+	return made, askControl(ctx, dataDir, systemTokensPath, q, &made)
+}
+
+// askControl sends a request to the control socket of the running server of a data
+// directory, and decodes the answer.
+func askControl(ctx context.Context, dataDir, path string, asked, answered any) error {
+	body, err := json.Marshal(asked)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client, done, err := controlClient(dataDir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlHost+systemTokensPath, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlHost+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	response, err := client.Do(request)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("permission denied on the server's control socket: run this as the same user as the server (%w)", cause(err))
+		return fmt.Errorf("permission denied on the server's control socket: run this as the same user as the server (%w)", cause(err))
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errNotRunning, err)
+		return fmt.Errorf("%w: %w", errNotRunning, err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxControlResponse))
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case response.StatusCode != http.StatusOK:
-		return nil, errors.New(strings.TrimSpace(string(answer)))
+		return errors.New(strings.TrimSpace(string(answer)))
 	}
-	var made []SystemToken
-	return made, json.Unmarshal(answer, &made)
+	return json.Unmarshal(answer, answered)
 }
 
 // controlClient is a client of the control socket of a data directory.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -16,6 +17,13 @@ import (
 // costs no system call. Each write is of whole lines, so that the writer may go on
 // in another file between two. A nil AccessLog writes nothing.
 type AccessLog struct {
+	// Sample writes one of so many requests that succeed and take less than Slow. 0 and 1
+	// write all. Set both before serving.
+	Sample int
+	Slow   time.Duration
+
+	passed atomic.Uint64 // requests that were subject to the sampling
+
 	mu     sync.Mutex
 	out    *bufio.Writer
 	line   []byte // scratch, under mu
@@ -67,8 +75,22 @@ func (l *AccessLog) Close() {
 	l.flush()
 }
 
+// sampled reports whether a request is written because it is one of Sample, and whether it
+// is left out because it is another one of them.
+func (l *AccessLog) sampled(f *Facts, elapsed time.Duration, status int) (one, other bool) {
+	if l.Sample <= 1 || status >= 400 || f.err != nil || elapsed >= l.Slow {
+		return false, false
+	}
+	one = l.passed.Add(1)%uint64(l.Sample) == 1
+	return one, !one
+}
+
 func (l *AccessLog) write(f *Facts, m *Meter, elapsed time.Duration, status int) {
 	if l == nil {
+		return
+	}
+	one, other := l.sampled(f, elapsed, status)
+	if other {
 		return
 	}
 	l.mu.Lock()
@@ -104,6 +126,9 @@ func (l *AccessLog) write(f *Facts, m *Meter, elapsed time.Duration, status int)
 	}
 	if f.err != nil {
 		b = appendField(b, "err", f.err.Error())
+	}
+	if one {
+		b = strconv.AppendInt(append(b, `,"sample":`...), int64(l.Sample), 10)
 	}
 	b = append(b, "}\n"...)
 	l.line = b

@@ -48,6 +48,7 @@ type served struct {
 	*Router
 	observer    *Observer
 	access, log bytes.Buffer
+	accessLog   *AccessLog
 	metrics     *prometheus.Registry
 	stop        func()
 }
@@ -56,7 +57,7 @@ type served struct {
 func newServed() *served {
 	s := &served{metrics: prometheus.NewRegistry()}
 	access := NewAccessLog(&s.access)
-	s.stop = access.Close
+	s.accessLog, s.stop = access, access.Close
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	clock := func() time.Time {
 		now = now.Add(time.Millisecond)
@@ -384,5 +385,35 @@ func TestSecretPath(t *testing.T) {
 	s.stop()
 	if text := s.access.String(); strings.Contains(text, "hidden") || !strings.Contains(text, `/api/links/{secret}`) {
 		t.Errorf("the access log has %s", text)
+	}
+}
+
+// TestAccessLogSample: of requests that succeed one of N is logged, with N, and every error
+// and every slow request.
+func TestAccessLogSample(t *testing.T) {
+	s := newServed()
+	s.accessLog.Sample, s.accessLog.Slow = 10, time.Second
+	for range 30 {
+		s.do("PUT", "/api/things/1")
+		s.do("GET", "/api/plain")
+	}
+	s.accessLog.Slow = time.Millisecond // the time that each takes
+	s.do("PUT", "/api/things/1")
+	s.stop()
+	var sampled, slow, failed int
+	for line := range strings.Lines(s.access.String()) {
+		switch {
+		case strings.Contains(line, `"status":404`) && !strings.Contains(line, "sample"):
+			failed++
+		case strings.Contains(line, `"status":204`) && strings.HasSuffix(line, `,"sample":10}`+"\n"):
+			sampled++
+		case strings.Contains(line, `"status":204`) && !strings.Contains(line, "sample"):
+			slow++
+		default:
+			t.Errorf("logged %s", line)
+		}
+	}
+	if sampled != 3 || slow != 1 || failed != 30 {
+		t.Errorf("logged %d of 30 requests, %d of 1 that is slow and %d of 30 errors", sampled, slow, failed)
 	}
 }
