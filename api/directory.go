@@ -142,6 +142,18 @@ type Account struct {
 	// Suspended is true only where the operator reads the account: its own tokens are refused.
 	Suspended bool          `json:"suspended"`
 	Limits    AccountLimits `json:"limits"`
+	// Rates are the numbers of the plan that applies, where an account reads itself. A plan
+	// without limits has none.
+	Rates []AccountRate `json:"rates,omitempty"`
+}
+
+// An AccountRate is how many requests of a kind the account may make to Zoom's routes.
+type AccountRate struct {
+	Label     string `json:"label"` // Zoom's word for the kind, such as "Light"
+	Requests  int    `json:"requests"`
+	Seconds   int    `json:"seconds"`              // in which so many are allowed
+	Daily     int    `json:"daily,omitempty"`      // allowed in a day; 0: no limit
+	DailyWith string `json:"daily_with,omitempty"` // the kind with which they are counted together for the day
 }
 
 // AccountLimits are how many an account may have; 0 is no limit beside those of the server.

@@ -3,7 +3,7 @@ package api
 // Limits of POST /v1/users/import.
 const (
 	MaxImport       = 64 << 20 // bytes
-	MaxImportErrors = 1000     // lines of errors in a response; more are only counted
+	MaxImportErrors = 1000     // lines of errors in a response, unless all are asked for; more are only counted
 )
 
 // Types of an ImportEvent.

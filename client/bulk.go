@@ -13,14 +13,22 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
+// ImportOptions say how to import users. The zero value imports them.
+type ImportOptions struct {
+	DryRun    bool // changes nothing, and reports what an import would do
+	AllErrors bool // reports more than the first 1,000 lines that are refused
+}
+
 // ImportUsers adds and changes the users of a list in CSV, as POST /v1/users/import
-// describes it, and calls progress for each event but the last, which it returns. With
-// dryRun nothing is changed. An import that was interrupted is completed by another one of
-// the same list.
-func (c *Client) ImportUsers(ctx context.Context, list io.Reader, dryRun bool, progress func(*api.ImportEvent)) (*api.ImportEvent, error) {
+// describes it, and calls progress for each event but the last, which it returns. An import
+// that was interrupted is completed by another one of the same list.
+func (c *Client) ImportUsers(ctx context.Context, list io.Reader, options ImportOptions, progress func(*api.ImportEvent)) (*api.ImportEvent, error) {
 	query := make(url.Values)
-	if dryRun {
+	if options.DryRun {
 		query.Set("dry_run", "true")
+	}
+	if options.AllErrors {
+		query.Set("all_errors", "true")
 	}
 	resp, err := c.stream(ctx, http.MethodPost, "/v1/users/import", query, list)
 	if err != nil {
@@ -48,10 +56,12 @@ func lastOf(err error) error {
 	return err
 }
 
-// ExportUsers writes all users of the account, as CSV that can be imported again ("csv"),
-// or as JSON lines ("jsonl").
-func (c *Client) ExportUsers(ctx context.Context, format string, to io.Writer) error {
-	resp, err := c.stream(ctx, http.MethodGet, "/v1/users/export", url.Values{"format": {format}}, nil)
+// ExportUsers writes the users of the account whom the filter selects, as CSV that can be
+// imported again ("csv"), or as JSON lines ("jsonl").
+func (c *Client) ExportUsers(ctx context.Context, format string, f UserFilter, to io.Writer) error {
+	query := f.values()
+	query.Set("format", format)
+	resp, err := c.stream(ctx, http.MethodGet, "/v1/users/export", query, nil)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,10 @@ import (
 
 type userImport struct {
 	Remote
-	File   string `arg:"" help:"CSV file, or - for standard input."`
-	DryRun bool   `name:"dry-run" help:"Change nothing. Report what would change, and every line that would be refused."`
-	Quiet  bool   `name:"quiet" short:"q" help:"Do not show progress."`
+	File      string `arg:"" help:"CSV file, or - for standard input."`
+	DryRun    bool   `name:"dry-run" help:"Change nothing. Report what would change, and the lines that would be refused."`
+	AllErrors bool   `name:"all-errors" help:"List every line that is refused. By default the first 1,000 are listed, and the others counted."`
+	Quiet     bool   `name:"quiet" short:"q" help:"Do not show progress."`
 }
 
 func (*userImport) Help() string {
@@ -26,7 +27,8 @@ The file must be UTF-8, with commas, semicolons or tabs between cells. An apostr
 Example:
 
     porchlight user import staff.csv --dry-run
-    porchlight user import staff.csv`
+    porchlight user import staff.csv
+    porchlight user import staff.csv --dry-run --all-errors 2> refused.txt`
 }
 
 func (c *userImport) Run(s *shell, cl *client.Client) error {
@@ -36,7 +38,7 @@ func (c *userImport) Run(s *shell, cl *client.Client) error {
 	}
 	defer list.Close()
 	m := &importMeter{s: s, show: !c.Quiet && !s.json, terminal: s.isTerminal(s.stderr), started: time.Now()}
-	result, err := cl.ImportUsers(s.ctx, list, c.DryRun, m.event)
+	result, err := cl.ImportUsers(s.ctx, list, client.ImportOptions{DryRun: c.DryRun, AllErrors: c.AllErrors}, m.event)
 	m.clear()
 	if err != nil {
 		return err
@@ -80,7 +82,7 @@ func (c *userImport) report(s *shell, result *api.ImportEvent, refused []api.Imp
 	case result.Problem != nil:
 		return fmt.Errorf("the import stopped: %s Run the command again to complete the import", result.Problem.Detail)
 	case counts.Failed > len(refused):
-		return fmt.Errorf("%d lines were refused; only the first %d are shown", counts.Failed, len(refused))
+		return fmt.Errorf("%d of %d lines were refused; only the first %d are listed: repeat the command with --all-errors to list all", counts.Failed, counts.Rows, len(refused))
 	case counts.Failed > 0:
 		return fmt.Errorf("%d of %d lines were refused", counts.Failed, counts.Rows)
 	}
@@ -145,23 +147,24 @@ func (m *importMeter) clear() {
 
 type userExport struct {
 	Remote
+	userFilter
 	Format string `name:"format" enum:"csv,jsonl" default:"csv" help:"Format: csv, which \"user import\" reads, or jsonl, one JSON object on each line."`
 	Output string `name:"output" short:"o" placeholder:"FILE" help:"File to write to. The default is standard output."`
 }
 
 func (*userExport) Help() string {
-	return "In CSV, a cell that a spreadsheet program could read as a formula begins with an apostrophe, which \"porchlight user import\" removes.\n\nExample:\n\n    porchlight user export > users.csv\n    porchlight user export --format jsonl -o users.jsonl"
+	return "Without a filter, all users are exported. With several filters, those who match every one.\n\nIn CSV, a cell that a spreadsheet program could read as a formula begins with an apostrophe, which \"porchlight user import\" removes.\n\nExample:\n\n    porchlight user export > users.csv\n    porchlight user export --group Support --active -o support.csv\n    porchlight user export --format jsonl -o users.jsonl"
 }
 
 func (c *userExport) Run(s *shell, cl *client.Client) error {
 	if c.Output == "" || c.Output == standard {
-		return cl.ExportUsers(s.ctx, c.Format, s.stdout)
+		return cl.ExportUsers(s.ctx, c.Format, client.UserFilter(c.userFilter), s.stdout)
 	}
 	file, err := os.OpenFile(c.Output+partial, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("create the file: %w", err)
 	}
-	err = cl.ExportUsers(s.ctx, c.Format, file)
+	err = cl.ExportUsers(s.ctx, c.Format, client.UserFilter(c.userFilter), file)
 	if err := errors.Join(err, file.Close()); err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}

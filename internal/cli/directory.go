@@ -16,7 +16,7 @@ type userCommands struct {
 	List          userList          `cmd:"" help:"List users." example:"user list --query grace --active"`
 	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
 	Import        userImport        `cmd:"" help:"Create and change users from a CSV file."`
-	Export        userExport        `cmd:"" help:"Export all users as CSV or JSON lines."`
+	Export        userExport        `cmd:"" help:"Export users as CSV or JSON lines."`
 	Deactivate    userDeactivate    `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
 	Activate      userActivate      `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
 	Invite        userInvite        `cmd:"" help:"Create a link with which a user chooses a password and signs in." example:"user invite grace@example.com"`
@@ -71,8 +71,8 @@ func (c *userUpdate) Run(s *shell, cl *client.Client) error {
 	return s.print(u, "Updated %s\n", u.Email)
 }
 
-type userList struct {
-	Remote
+// userFilter are the flags that select users.
+type userFilter struct {
 	Query  string `name:"query" placeholder:"WORDS" help:"Only users with each of these words in a name or in the e-mail address."`
 	Email  string `name:"email" placeholder:"ADDRESS" help:"Only the user with this e-mail address."`
 	Group  string `name:"group" placeholder:"NAME" help:"Only members of this group."`
@@ -80,8 +80,13 @@ type userList struct {
 	Active *bool  `name:"active" negatable:"" help:"Only active users, or only deactivated ones."`
 }
 
+type userList struct {
+	Remote
+	userFilter
+}
+
 func (c *userList) Run(s *shell, cl *client.Client) error {
-	found := cl.FindUsers(s.ctx, client.UserFilter{Query: c.Query, Email: c.Email, Group: c.Group, Role: c.Role, Active: c.Active})
+	found := cl.FindUsers(s.ctx, client.UserFilter(c.userFilter))
 	return list(s, found, "ID\tE-MAIL\tNAME\tDEPARTMENT\tGROUPS\tSTATE", func(u api.User) []string {
 		return []string{u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), stateOf(u.Active)}
 	})
@@ -105,7 +110,16 @@ func (c *userShow) Run(s *shell, cl *client.Client) error {
 		return err
 	}
 	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\ngroups      %s\nrole        %s\nstate       %s\ncreated     %s\n",
-		u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), u.Role, stateOf(u.Active), clock(u.Created))
+		u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), roleOf(s, cl, &u), stateOf(u.Active), clock(u.Created))
+}
+
+// roleOf is what the user may do: the owner may do what an administrator may, whatever the
+// role in the directory.
+func roleOf(s *shell, cl *client.Client, u *api.User) string {
+	if account, err := cl.Account(s.ctx); err == nil && account.Owner == u.ID {
+		return "owner"
+	}
+	return u.Role // without the scope to read the account
 }
 
 type userDeactivate struct {

@@ -70,6 +70,9 @@ type API struct {
 	Quotas  *quota.Guard // nil: none
 	// Reads admits the requests that read many users; nil admits all at once.
 	Reads *quota.Turns
+	// Rates are the numbers of the rate limits' plan of this name, "" being that of the
+	// server; nil: not told.
+	Rates func(plan string) []api.AccountRate
 	Clock func() time.Time
 	// Site has the host names of the server, for its pages, tickets and streams.
 	// nil accepts any.

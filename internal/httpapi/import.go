@@ -35,11 +35,15 @@ const (
 // importUsers serves POST /v1/users/import. A server carries out one import at a time. It
 // reads the list before, so that a client that sends slowly keeps no other waiting.
 func (a *API) importUsers(c *call) error {
-	q, err := c.query("dry_run")
+	q, err := c.query("dry_run", "all_errors")
 	if err != nil {
 		return err
 	}
 	dry, err := Flag(q, "dry_run")
+	if err != nil {
+		return err
+	}
+	allErrors, err := Flag(q, "all_errors")
 	if err != nil {
 		return err
 	}
@@ -68,7 +72,7 @@ func (a *API) importUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	run := &importRun{lines: newLines(c), rows: rows}
+	run := &importRun{lines: newLines(c), rows: rows, allErrors: allErrors}
 	run.Import = provision.Import{
 		Provisioner: a.Provisioner, By: c.by(), MayAppoint: a.mayAppoint(c.p), DryRun: dry,
 		Fail: func(u *provision.ImportedUser, err error) { run.report(u.Line, err) },
@@ -140,10 +144,11 @@ type importRun struct {
 	provision.Import
 	*lines
 
-	rows    *usersheet.Reader
-	read    int
-	shown   int
-	refused []*api.ImportEvent // of the present part
+	rows      *usersheet.Reader
+	allErrors bool // writes more than api.MaxImportErrors
+	read      int
+	shown     int
+	refused   []*api.ImportEvent // of the present part
 }
 
 // all imports all users of the list.
@@ -226,7 +231,11 @@ func (run *importRun) report(line int, err error) {
 // tell writes the lines of a part that were refused, in their order.
 func (run *importRun) tell() {
 	slices.SortStableFunc(run.refused, func(a, b *api.ImportEvent) int { return a.Line - b.Line })
-	for _, event := range run.refused[:min(len(run.refused), api.MaxImportErrors-run.shown)] {
+	most := len(run.refused)
+	if !run.allErrors {
+		most = min(most, api.MaxImportErrors-run.shown)
+	}
+	for _, event := range run.refused[:most] {
 		run.write(event)
 		run.shown++
 	}

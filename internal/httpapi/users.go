@@ -235,7 +235,7 @@ func (a *API) readAccount(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.writeVersion(accountTag(&account), AsAccount(&account))
+	return c.writeVersion(a.accountTag(&account), a.asOwnAccount(&account))
 }
 
 // updateAccount serves PATCH /v1/account.
@@ -253,7 +253,7 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 		if before, err = a.Directory.Account(c.r.Context(), c.p.Account); err != nil {
 			return err
 		}
-		if err := c.checkConditions(accountTag(&before), true); err != nil {
+		if err := c.checkConditions(a.accountTag(&before), true); err != nil {
 			return err
 		}
 		after, err = a.Directory.UpdateAccount(c.r.Context(), before, change)
@@ -266,8 +266,8 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 	if err := a.recordAccount(c, &before, &after); err != nil {
 		return err
 	}
-	header(c.w, "Etag", accountTag(&after))
-	return c.writeBody(http.StatusOK, AsAccount(&after))
+	header(c.w, "Etag", a.accountTag(&after))
+	return c.writeBody(http.StatusOK, a.asOwnAccount(&after))
 }
 
 // logAccountChange records who changed the account, for the operator.
@@ -322,8 +322,17 @@ func (a *API) checkAppGainsNothing(c *call, owner presence.UserID) error {
 	return err
 }
 
-func accountTag(account *directory.Account) string {
-	return tagOf(account.Version, AsAccount(account))
+func (a *API) accountTag(account *directory.Account) string {
+	return tagOf(account.Version, a.asOwnAccount(account))
+}
+
+// asOwnAccount is an account as it reads itself.
+func (a *API) asOwnAccount(account *directory.Account) api.Account {
+	own := AsAccount(account)
+	if a.Rates != nil {
+		own.Rates = a.Rates(account.Plan)
+	}
+	return own
 }
 
 // AsAccount is an account as the API has it.

@@ -106,7 +106,7 @@ func (f *Founding) check() error {
 
 func (f *Founding) owner() directory.User {
 	first, last, _ := strings.Cut(f.OwnerName, " ")
-	return directory.User{Email: f.OwnerEmail, FirstName: first, LastName: last, DisplayName: f.OwnerName, Active: true}
+	return directory.User{Email: f.OwnerEmail, FirstName: first, LastName: last, DisplayName: f.OwnerName, Role: directory.Admin, Active: true}
 }
 
 func found(ctx context.Context, st store.Store, f Founding) (Credentials, error) {

@@ -65,7 +65,10 @@ func TestLimitsAreToldApart(t *testing.T) {
 	h := &surface{running: run(t, cfg, server.Options{Clock: clock.Now}, made), t: t, clock: clock}
 	h.handler = h.Router()
 	user := h.createUsers(t, 1)[0]
-	own := "Bearer " + h.createToken(t, user, "presence:read", "claim:write", "session:write").Secret
+	own := "Bearer " + h.createToken(t, user, "presence:read", "claim:write", "session:write", "directory:read").Secret
+	if w := h.ask("GET", "/v1/account", "", "Authorization", own); !strings.Contains(w.Body.String(), `"rates":[{"label":"Light","requests":4,"seconds":1,"daily":6000},`) {
+		t.Errorf("the account: %d %s", w.Code, w.Body)
+	}
 	if w := h.ask("POST", "/v1/sessions", `{"client_type":"web","lease_seconds":3600}`, "Authorization", own); w.Code != http.StatusCreated {
 		t.Fatalf("sign in: %d %s", w.Code, w.Body)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
@@ -107,8 +108,10 @@ func (s *Server) compose() {
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
+	rates := zoomapi.NewLimits(plan, clock)
+	native.Rates = func(plan string) []api.AccountRate { return accountRates(rates.Rates(plan)) }
 	zoom := &zoomapi.API{
-		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
+		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: rates, Clock: clock,
 		Events: &zoomapi.Events{Audit: s.audit, Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
 		Users:  &zoomapi.Users{Provisioner: s.provisioner, Authority: authority, Reads: s.limits.reads},
 	}
@@ -146,4 +149,13 @@ func (s *Server) baseURL(w http.ResponseWriter) string {
 		return strings.TrimRight(s.config.PublicURL, "/")
 	}
 	return wire.ClientOf(w).URL()
+}
+
+// accountRates are the numbers of a plan as the native API has them.
+func accountRates(rates []zoomapi.Rate) []api.AccountRate {
+	shown := make([]api.AccountRate, len(rates))
+	for i, r := range rates {
+		shown[i] = api.AccountRate{Label: r.Label, Requests: r.Requests, Seconds: int(r.Per.Seconds()), Daily: r.Daily, DailyWith: r.DailyWith}
+	}
+	return shown
 }

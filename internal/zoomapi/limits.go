@@ -129,6 +129,32 @@ func (l *Limits) planOf(p *auth.Principal) Plan {
 	return l.plan // of a newer server
 }
 
+// A Rate is how many requests with a label an account may make.
+type Rate struct {
+	Label     string
+	Requests  int
+	Per       time.Duration
+	Daily     int    // 0: no limit
+	DailyWith string // the label with which they are counted together for the day; "": alone
+}
+
+// Rates are the numbers of an account with the plan of this name; "" is that of the server.
+func (l *Limits) Rates(name string) []Rate {
+	plan := l.planOf(&auth.Principal{Plan: name})
+	if plan == Off {
+		return nil
+	}
+	rates := make([]Rate, 0, labelCount)
+	for kind, allowed := range allowances[plan] {
+		rate := Rate{Label: label(kind).String(), Requests: allowed.n, Per: allowed.per, Daily: allowed.daily}
+		if allowed.daily > 0 && allowed.pool != label(kind) {
+			rate.DailyWith = allowed.pool.String()
+		}
+		rates = append(rates, rate)
+	}
+	return rates
+}
+
 // takeRequest counts one request of the principal's account, or returns a
 // *wire.RateError. It writes the remaining number of requests to the headers. Nil Limits
 // and an account whose plan is Off have no limit.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,22 @@ func TestPlans(t *testing.T) {
 	}
 	if _, ok := ParsePlan("enterprise"); ok {
 		t.Error("enterprise is accepted as a plan")
+	}
+}
+
+// TestRates: the numbers of a plan are those of Zoom's table, and those of the server's plan
+// for accounts without one.
+func TestRates(t *testing.T) {
+	l := NewLimits(Free, time.Now)
+	own, pro := l.Rates(""), l.Rates("pro")
+	if len(own) != 4 || own[0] != (Rate{"Light", 4, time.Second, 6000, ""}) || !slices.Equal(l.Rates("of a newer server"), own) {
+		t.Errorf("of the server: %+v", own)
+	}
+	if len(pro) != 4 || pro[1] != (Rate{"Medium", 20, time.Second, 0, ""}) || pro[3] != (Rate{"Resource-intensive", 10, time.Minute, 30_000, "Heavy"}) {
+		t.Errorf("of the plan pro: %+v", pro)
+	}
+	if off := l.Rates("off"); off != nil {
+		t.Errorf("of the plan off: %+v", off)
 	}
 }
 

@@ -11,7 +11,7 @@ import texts from "../texts/groups.js";
 import userTexts from "../texts/users.js";
 import { setFilters, useSearch } from "./filters.js";
 import { NameDialog } from "./namedialog.js";
-import { nameOf, Person, Role, State } from "./usermarks.js";
+import { nameOf, Person, Role, State, useOwner } from "./usermarks.js";
 
 export default function Group({ id, query }) {
   const [group, setGroup] = useState(null);
@@ -50,6 +50,7 @@ function Members({ group, query }) {
   const [typed, setTyped] = useSearch(query, (text) => setFilters({ query: text }));
   const [adding, setAdding] = useState(false);
   const act = useAction();
+  const owner = useOwner();
   const remove = (user) => act.run(async () => {
     await client.delete(`/v1/groups/${group.id}/members/${user.id}`);
     list.change(list.rows.filter((u) => u !== user));
@@ -57,7 +58,7 @@ function Members({ group, query }) {
   });
   const columns = [
     { name: "user", title: userTexts.name, cell: (u) => html`<${Person} user=${u} />` },
-    { name: "role", title: userTexts.role, cell: (u) => html`<${Role} user=${u} />` },
+    { name: "role", title: userTexts.role, cell: (u) => html`<${Role} user=${u} owner=${owner} />` },
     { name: "state", title: userTexts.state, cell: (u) => html`<${State} user=${u} />` },
     { name: "action", title: texts.action, cell: (u) => html`<button type="button" class="small" disabled=${act.busy} aria-label=${texts.removeOf(nameOf(u))} onClick=${() => remove(u)}>${texts.remove}</button>` },
   ];

@@ -3,7 +3,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { Alert, html, Progress } from "../components.js";
+import { Alert, html, Progress, useAction } from "../components.js";
 import { saveCSV } from "../download.js";
 import { client } from "../session.js";
 import common from "../texts/common.js";
@@ -26,7 +26,7 @@ export default function Import() {
     stop.current = new AbortController();
     setRun({ dry, counts: { rows: 0 }, errors: [] });
     const stopped = dry ? texts.checkStopped : texts.stopped;
-    await runImport(client, of, dry, stop.current.signal, setRun, { stopped, broken: texts.broken });
+    await runImport(client, of, { dry }, stop.current.signal, setRun, { stopped, broken: texts.broken });
   };
   const choose = (files) => {
     setProblem(files.length > 1 ? texts.several : files[0]?.size > LARGEST ? texts.tooLarge : "");
@@ -98,6 +98,16 @@ function Outcome({ run, onImport }) {
   </section>`;
 }
 
+const rowsOf = (errors, lines) => errors.map((e) => [e.line, e.field, e.reason, lines.get(e.line)]);
+
+// refusedLines checks the file once more, and returns every line that the server refuses.
+async function refusedLines(file) {
+  let run;
+  await runImport(client, file, { dry: true, all: true }, new AbortController().signal, (state) => (run = state), { broken: texts.broken });
+  if (!run.result?.complete) throw new Error(run.problem);
+  return rowsOf(run.errors, await textsOf(file, run.errors.map((e) => e.line)));
+}
+
 // Refused are the lines that the server refused, a part of them at a time.
 function Refused({ run, file }) {
   const [shown, setShown] = useState(SHOWN);
@@ -106,11 +116,17 @@ function Refused({ run, file }) {
   useEffect(() => {
     if (ended) textsOf(file, errors.map((e) => e.line)).then(setLines, () => {}); // without them, the rest is shown
   }, [ended]);
-  const rows = errors.map((e) => [e.line, e.field, e.reason, lines.get(e.line)]);
-  const save = () => saveCSV([["line", "column", "reason", "text"], ...rows], file.name.replace(/\.csv$/i, "") + "-refused.csv");
+  const rows = rowsOf(errors, lines);
+  const partial = ended && counts.failed > errors.length;
+  const all = useAction();
+  const save = () => all.run(async () => {
+    const found = partial ? await refusedLines(file) : rows;
+    saveCSV([["line", "column", "reason", "text"], ...found], file.name.replace(/\.csv$/i, "") + "-refused.csv");
+  });
   return html`<section class="stack" id="refused" aria-labelledby="refused-title"><div class="spread"><h2 id="refused-title">${texts.refused}</h2>
-      <button type="button" class="small" id="save-refused" disabled=${!ended} onClick=${save}>${texts.save}</button></div>
-    ${ended && counts.failed > errors.length && html`<p class="notice">${texts.onlyShown(errors.length, counts.failed)}</p>`}
+      <button type="button" class="small" id="save-refused" disabled=${!ended || all.busy} onClick=${save}>${all.busy ? texts.checking : partial ? texts.saveAll(counts.failed) : texts.save}</button></div>
+    <${Alert} id="save-problem">${all.problem}<//>
+    ${partial && html`<p class="notice">${texts.onlyShown(errors.length, counts.failed)} <code>porchlight user import --dry-run --all-errors</code>.</p>`}
     <div class="table"><table class="refused" aria-label=${texts.refused}><thead><tr>${[texts.line, texts.column, texts.reason, texts.text].map((title) => html`<th scope="col">${title}</th>`)}</tr></thead>
       <tbody>${rows.slice(0, shown).map(([line, field, reason, text]) => html`<tr key=${line} data-line=${line}><td class="line" data-title=${texts.line}>${line}</td><td class="column" data-title=${texts.column}>${field ? html`<code>${field}</code>` : "–"}</td><td data-title=${texts.reason}>${reason}</td><td data-title=${texts.text}><code>${text}</code></td></tr>`)}</tbody></table></div>
     ${errors.length > shown && html`<p><button type="button" onClick=${() => setShown((n) => n + SHOWN)}>${common.more}</button></p>`}

@@ -5,8 +5,9 @@ const NEWLINE = 10;
 const DRAW = 200; // ms, so that a long list of refused lines is not drawn for each part of it
 
 // runImport sends the file and calls show(run) with what the server has reported so far. It
-// returns when the run has ended. texts are what to say of a run without a result.
-export async function runImport(client, file, dry, signal, show, texts) {
+// returns when the run has ended. dry changes nothing; all reports every line that is refused,
+// not only the first of them. texts are what to say of a run without a result.
+export async function runImport(client, file, { dry, all = false }, signal, show, texts) {
   const run = { dry, counts: { rows: 0 }, errors: [], result: null, problem: "", ended: false };
   let drawn = 0;
   const draw = () => {
@@ -14,7 +15,7 @@ export async function runImport(client, file, dry, signal, show, texts) {
     show({ ...run, errors: run.errors.slice() });
   };
   try {
-    const answer = await client.fetch("POST", "/v1/users/import", { query: { dry_run: dry }, body: file, headers: { "Content-Type": "text/csv" }, timeout: 0, signal });
+    const answer = await client.fetch("POST", "/v1/users/import", { query: { dry_run: dry, all_errors: all || undefined }, body: file, headers: { "Content-Type": "text/csv" }, timeout: 0, signal });
     for await (const event of events(answer.body)) {
       take(run, event);
       if (Date.now() - drawn > DRAW) draw();

@@ -36,6 +36,12 @@ const columns = [
   { name: "share", title: texts.share, cell: (r) => html`<${Share} row=${r} />` },
 ];
 
+const rateColumns = [
+  { name: "label", title: texts.requests, cell: (r) => r.label },
+  { name: "rate", title: texts.atOnce, cell: (r) => texts.rate(r.requests, r.seconds) },
+  { name: "daily", title: texts.daily, cell: (r) => texts.perDay(r.daily, r.daily_with) },
+];
+
 export default function Limits({ me }) {
   const [state, setState] = useState(null);
   const act = useAction();
@@ -49,5 +55,6 @@ export default function Limits({ me }) {
     <${Alert}>${act.problem}<//>
     <${Table} label=${texts.title} columns=${columns} list=${{ rows, loading: !state && !act.problem, problem: "" }} />
     ${state && html`<section class="card" id="rates" aria-labelledby="rates-title"><h2 id="rates-title">${texts.rates}</h2>
-      <p>${state.account.plan ? texts.plan(state.account.plan) : texts.serverPlan}</p><p class="quiet">${texts.ratesExplained}</p><p class="quiet">${texts.operator}</p></section>`}`;
+      <p>${state.account.plan ? texts.plan(state.account.plan) : texts.serverPlan} ${!state.account.rates && texts.planUnlimited}</p>
+      ${state.account.rates && html`<${Table} label=${texts.rates} columns=${rateColumns} list=${{ rows: state.account.rates, loading: false, problem: "" }} id=${(r) => r.label} />`}<p class="quiet">${texts.ratesExplained}</p><p class="quiet">${texts.operator}</p></section>`}`;
 }

@@ -14,23 +14,19 @@ import { Contacts, SignIns, Tokens } from "./useraccess.js";
 import { EditUser } from "./userform.js";
 import { History } from "./userhistory.js";
 import { LinkDialog } from "./userlinks.js";
-import { nameOf, Role, State } from "./usermarks.js";
+import { nameOf, Role, State, useOwner } from "./usermarks.js";
 import { Claims, Presence, Sessions, useExplanation } from "./userpresence.js";
 
 export default function User({ id, me }) {
   const [user, setUser] = useState(undefined); // null: there is none
-  const [owner, setOwner] = useState("");
   const act = useAction();
   useEffect(() => {
-    act.run(async () => {
-      setUser(await read(id));
-      setOwner((await client.get("/v1/account")).owner);
-    });
+    act.run(async () => setUser(await read(id)));
   }, [id]);
   if (user === null) return html`<${Gone} id=${id} />`;
   return html`<p><a href="/admin/users">← ${texts.back}</a></p>
     <${Alert} id="user-problem">${act.problem}<//>
-    ${user ? html`<${Shown} user=${user} owner=${user.id === owner} me=${me} setUser=${setUser} />` : html`<p class="quiet" role="status">${act.problem ? "" : common.loading}</p>`}`;
+    ${user ? html`<${Shown} user=${user} me=${me} setUser=${setUser} />` : html`<p class="quiet" role="status">${act.problem ? "" : common.loading}</p>`}`;
 }
 
 async function read(id) {
@@ -42,7 +38,8 @@ async function read(id) {
   }
 }
 
-function Shown({ user, owner, me, setUser }) {
+function Shown({ user, me, setUser }) {
+  const owner = useOwner();
   const [dialog, setDialog] = useState(null);
   const presence = useExplanation(user.id);
   const name = nameOf(user);
@@ -62,7 +59,7 @@ function Shown({ user, owner, me, setUser }) {
       <div class="person big"><${Avatar} name=${name} status=${user.active ? presence.explanation?.status : undefined} />
         <div><h1>${name}</h1><p class="quiet">${[user.email, user.department].filter(Boolean).join(" · ")}</p></div></div>
       ${mayChange && html`<div class="row" id="actions">
-        <button type="button" id="edit" onClick=${show(html`<${EditUser} user=${user} onClose=${close} onSaved=${setUser} />`)}>${texts.edit}</button>
+        <button type="button" id="edit" onClick=${show(html`<${EditUser} user=${user} owner=${owner} onClose=${close} onSaved=${setUser} />`)}>${texts.edit}</button>
         <button type="button" id="invite" onClick=${show(html`<${LinkDialog} user=${user} kind="invitation" onClose=${close} />`)}>${texts.invite}</button>
         <${Menu} label=${texts.more} items=${[
           { label: texts.reset, run: show(html`<${LinkDialog} user=${user} kind="password-reset" onClose=${close} />`) },

@@ -55,7 +55,7 @@ async function invite(user) {
 }
 
 // EditUser changes what the reader changed in the form, and nothing else.
-export function EditUser({ user, onClose, onSaved }) {
+export function EditUser({ user, owner, onClose, onSaved }) {
   const [groups, setGroups] = useState(user.groups);
   const act = useAction();
   const submit = async (event) => {
@@ -71,7 +71,7 @@ export function EditUser({ user, onClose, onSaved }) {
   };
   return html`<${Dialog} title=${texts.editTitle(nameOf(user))} onClose=${onClose}>
     <form id="user-form" autocomplete="off" onSubmit=${submit}>
-      <${Fields} user=${user} groups=${groups} setGroups=${setGroups} />
+      <${Fields} user=${user} owned=${user.id === owner} groups=${groups} setGroups=${setGroups} />
       <${Alert} id="form-problem">${act.problem}<//>
       <footer><button type="button" onClick=${onClose}>${common.cancel}</button><button type="submit" class="main" disabled=${act.busy}>${texts.save}</button></footer>
     </form>
@@ -84,7 +84,8 @@ function fieldsOf(form) {
   return Object.fromEntries(names.map((name) => [name, form.elements[name].value.trim()]));
 }
 
-function Fields({ user, groups, setGroups }) {
+// owned: the user owns the account.
+function Fields({ user, owned, groups, setGroups }) {
   return html`<${Field} id="email" label=${texts.email}><input id="email" name="email" type="email" maxlength="254" required defaultValue=${user.email} /><//>
     <div class="fields">
       <${Field} id="first_name" label=${texts.firstName}><input id="first_name" name="first_name" maxlength="256" defaultValue=${user.first_name} /><//>
@@ -93,7 +94,7 @@ function Fields({ user, groups, setGroups }) {
     <${Field} id="display_name" label=${texts.displayName} hint=${texts.displayNameHint}><input id="display_name" name="display_name" maxlength="256" aria-describedby="display_name-hint" defaultValue=${user.display_name} /><//>
     <div class="fields">
       <${Field} id="department" label=${texts.department}><input id="department" name="department" maxlength="256" defaultValue=${user.department} /><//>
-      <${Field} id="new-role" label=${texts.role}><select id="new-role" name="role">${Object.entries(texts.roles).map(([role, label]) => html`<option value=${role} selected=${role === (user.role ?? "member")}>${label}</option>`)}</select><//>
+      <${Field} id="new-role" label=${texts.role} hint=${owned && texts.ownerHint}><select id="new-role" name="role" aria-describedby=${owned ? "new-role-hint" : undefined}>${Object.entries(texts.roles).map(([role, label]) => html`<option value=${role} selected=${role === (user.role ?? "member")}>${label}</option>`)}</select><//>
     </div>
     <${Groups} groups=${groups} setGroups=${setGroups} />`;
 }

@@ -13,7 +13,7 @@ import Import from "./import.js";
 import { useGroupNames } from "./groupnames.js";
 import User from "./user.js";
 import { AddUser } from "./userform.js";
-import { nameOf, Person, Role, State } from "./usermarks.js";
+import { nameOf, Person, Role, State, useOwner } from "./usermarks.js";
 
 const PAGE = 200;
 
@@ -27,16 +27,17 @@ function filtersOf({ query, role, active, group }) {
   return { query, role, active, group };
 }
 
-const columns = [
+const columnsFor = (owner) => [
   { name: "user", title: texts.name, cell: (u) => html`<${Person} user=${u} />` },
   { name: "department", title: texts.department, cell: (u) => u.department || "–" },
   { name: "groups", title: texts.groups, cell: (u) => html`<span class="row">${u.groups.map((g) => html`<span class="tag">${g}</span>`)}</span>` },
-  { name: "role", title: texts.role, cell: (u) => html`<${Role} user=${u} />` },
+  { name: "role", title: texts.role, cell: (u) => html`<${Role} user=${u} owner=${owner} />` },
   { name: "state", title: texts.state, cell: (u) => html`<${State} user=${u} />` },
 ];
 
 function List({ filters }) {
   const list = useList(client, "/v1/users", "users", { limit: PAGE, ...filters });
+  const columns = columnsFor(useOwner());
   const [adding, setAdding] = useState(false);
   const act = useAction();
   const filtered = Object.values(filters).some(Boolean);

@@ -46,11 +46,12 @@ export default {
   start: (n) => (n === 1 ? "Import 1 user" : `Import ${number.format(n)} users`),
   withoutRefused: (n) => (n === 1 ? "The refused line is left out." : `The ${number.format(n)} refused lines are left out.`),
   refused: "Refused lines",
-  onlyShown: (shown, all) => `${number.format(shown)} of ${number.format(all)} are listed. Correct these, then check the file again to see the others.`,
+  onlyShown: (shown, all) => `${number.format(shown)} of ${number.format(all)} refused lines are listed. To get all of them, save them, or run`,
   line: "Line",
   column: "Column",
   reason: "Reason",
   text: "Text of the line",
   save: "Save the refused lines",
+  saveAll: (n) => `Save all ${number.format(n)} refused lines`,
   toUsers: "Show the users",
 };

@@ -25,6 +25,7 @@ export default {
   groups: "Groups",
   roles: { member: "Member", admin: "Administrator" },
   owner: "Owner",
+  ownerHint: "As the owner, this user may do everything, whatever the role.",
   active: "Active",
   deactivated: "Deactivated",
   deleted: "Deleted",
