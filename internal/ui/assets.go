@@ -14,6 +14,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -48,12 +49,31 @@ func (f *File) Serve(w http.ResponseWriter, r *http.Request, cache string) error
 	h.Set("Vary", "Accept-Encoding")
 	h.Set("X-Content-Type-Options", "nosniff")
 	content := f.content
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && r.Header.Get("Range") == "" {
+	if acceptsGzip(r.Header.Values("Accept-Encoding")) && r.Header.Get("Range") == "" {
 		h.Set("Content-Encoding", "gzip")
 		content = f.zipped()
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	return nil
+}
+
+// acceptsGzip reports whether a client with these Accept-Encoding headers reads gzip (RFC
+// 9110 §12.5.3): the coding, or else "*", is listed with a weight other than zero.
+func acceptsGzip(headers []string) bool {
+	accepted := false
+	for part := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		coding, parameter, _ := strings.Cut(part, ";")
+		_, value, weighted := strings.Cut(parameter, "=")
+		weight, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		positive := !weighted || err == nil && weight > 0
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip":
+			return positive
+		case "*":
+			accepted = positive
+		}
+	}
+	return accepted
 }
 
 func entityTag(content []byte) string {

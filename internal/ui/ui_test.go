@@ -138,6 +138,20 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// TestAssetEncodings: a file is compressed for those who accept gzip, and for no others.
+func TestAssetEncodings(t *testing.T) {
+	rt := newRouter(t)
+	for accept, want := range map[string]string{
+		"": "", "br": "", "gzipped": "", "identity;q=1": "",
+		"gzip": "gzip", "GZip;q=0.001, br": "gzip", "br, x-gzip ; q=1": "gzip", "*": "gzip", "*;q=0.5": "gzip", "*;q=0, gzip": "gzip",
+		"gzip;q=0": "", "gzip; Q=0.000, *": "", "*;q=0": "", "gzip;q=high": "",
+	} {
+		if got := get(t, rt, ui.URL("app.css"), "Accept-Encoding", accept).Header().Get("Content-Encoding"); got != want {
+			t.Errorf("Accept-Encoding %q: the content is encoded as %q, want %q", accept, got, want)
+		}
+	}
+}
+
 // assets lists the files that are served.
 func assets(t *testing.T) []string {
 	t.Helper()
