@@ -4,7 +4,7 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
-import { Alert, html, Toasts, useAction } from "./components.js";
+import { Alert, Confirm, html, Toasts, useAction } from "./components.js";
 import { client, isAdministrator, nameOf, remembered, signOut, takeToken, useToken, whoAmI } from "./session.js";
 import texts from "./texts/common.js";
 
@@ -23,16 +23,27 @@ export function show(content) {
 // the page is open to everybody: then me is null. again() asks who is signed in once more.
 // The option leaving is called before the page signs out, and returns what undoes it if that fails.
 export function mount(App, options = {}) {
-  takeToken();
+  const offered = takeToken();
   main.replaceChildren();
-  render(html`<${Gate} App=${App} title=${document.querySelector("title").textContent.split(" · ")[0]} ...${options} /><${Toasts} />`, main);
+  render(html`<${Gate} offered=${offered} App=${App} title=${document.querySelector("title").textContent.split(" · ")[0]} ...${options} /><${Toasts} />`, main);
 }
 
-// Gate asks who is signed in, and again when the token in the address bar changes.
-function Gate({ App, title, allowed = () => true, open = false, leaving = () => () => {} }) {
+// Gate asks who is signed in, and again when the token in the address bar changes. offered is
+// a token of a link that the tab uses only if the user agrees.
+function Gate({ App, title, offered: first, allowed = () => true, open = false, leaving = () => () => {} }) {
   const [state, setState] = useState({ me: undefined, problem: "" });
   const [round, setRound] = useState(0);
+  const [offered, setOffered] = useState(first);
   const again = () => setRound((n) => n + 1);
+
+  const restart = () => {
+    setState({ me: undefined, problem: "" });
+    again();
+  };
+  const accept = () => {
+    useToken(offered);
+    restart();
+  };
 
   useEffect(() => {
     let wanted = true;
@@ -52,9 +63,9 @@ function Gate({ App, title, allowed = () => true, open = false, leaving = () => 
   }, [round]);
   useEffect(() => {
     const changed = () => {
-      if (!takeToken()) return;
-      setState({ me: undefined, problem: "" });
-      again();
+      const before = client.token;
+      setOffered(takeToken());
+      if (client.token !== before) restart();
     };
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
@@ -78,6 +89,7 @@ function Gate({ App, title, allowed = () => true, open = false, leaving = () => 
   }
 
   const { me, problem } = state;
+  if (offered) return html`<h1>${title}</h1><${Confirm} title=${texts.otherToken} action=${texts.useToken} run=${accept} onClose=${() => setOffered("")}><p>${texts.otherTokenExplained}</p><//>`;
   if (me === null && !open) return html`<${SignIn} title=${title} problem=${problem} onToken=${again} />`;
   if (me === undefined) return html`<h1>${title}</h1><${Alert}>${problem}<//><p class="quiet" role="status">${problem ? "" : texts.loading}</p>`;
   if (me && !allowed(me)) return html`<h1>${title}</h1><${Alert}>${texts.administratorsOnly}<//>`;

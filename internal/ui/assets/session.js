@@ -17,13 +17,15 @@ export function useToken(token) {
 }
 
 // takeToken moves a token from the address bar, where it would be visible and stay in
-// the history, to the tab's storage.
+// the history, to the tab's storage. It returns a token that it did not move, because the tab
+// has another one: otherwise a link could have the user act for somebody else unnoticed.
 export function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given === null) return false;
+  if (given === null) return "";
   history.replaceState(null, "", location.pathname + location.search);
+  if (client.token && client.token !== given) return given;
   useToken(given);
-  return true;
+  return "";
 }
 
 // whoAmI is the answer of GET /v1/me, or null if nobody is signed in.
