@@ -42,8 +42,8 @@ function Account({ me, leave }) {
         <div class="quiet">${texts.signedIn(exact(s.created), s.address)} ${texts.used} <${Ago} at=${s.used} />.</div></div>
         <button type="button" class="small" disabled=${act.busy} aria-label=${texts.signOutOf(s.browser)} onClick=${() => end(s)}>${texts.signOut}</button>
       </li>`)}</ul>
-      <button type="button" id="everywhere" disabled=${act.busy} aria-describedby="everywhere-hint" onClick=${endAll}>${texts.everywhere}</button>
-      <p id="everywhere-hint" class="quiet">${texts.everywhereHint}</p>
+      <button type="button" id="everywhere" class="small" disabled=${act.busy} aria-describedby="everywhere-hint" onClick=${endAll}>${texts.everywhere}</button>
+      <p id="everywhere-hint" class="quiet below">${texts.everywhereHint}</p>
     </section>
     <${Grants} />
     ${methods.password && html`<${ChangePassword} onChanged=${read} />`}`;

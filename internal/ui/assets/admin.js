@@ -2,7 +2,7 @@
 // when it is opened, and exports the component of its page. The address has what a page
 // shows, such as /admin/users?query=ada, so that it can be reloaded, shared and gone back to.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { mount } from "./app.js";
 import { Alert, html } from "./components.js";
@@ -69,10 +69,17 @@ function Admin({ me, leave }) {
     };
   }, [current?.path]);
 
+  const links = useRef(null);
+  useEffect(() => {
+    // On a phone, the links are one line that scrolls.
+    const link = links.current.querySelector("[aria-current]");
+    if (link) links.current.scrollLeft = link.offsetLeft - links.current.offsetLeft - (links.current.clientWidth - link.offsetWidth) / 2;
+  }, [current?.path]);
+
   const { Component, problem } = page;
   const rest = current && path.slice(current.path.length + 1);
   return html`<div class="admin" onClick=${follow}>
-    <nav class="sidebar" aria-label=${texts.administration}>${shown.map((s) => html`<a href=${s.path} aria-current=${s === current ? "page" : undefined}>${s.name}</a>`)}</nav>
+    <nav class="sidebar" ref=${links} aria-label=${texts.administration}>${shown.map((s) => html`<a href=${s.path} aria-current=${s === current ? "page" : undefined}>${s.name}</a>`)}</nav>
     <div class="stack content"><${Alert}>${problem}<//>${Component && page.path === current?.path && html`<${Component} me=${me} leave=${leave} rest=${rest} query=${query} />`}</div>
   </div>`;
 }

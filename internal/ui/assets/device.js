@@ -37,7 +37,7 @@ function Device({ me }) {
   return html`<h1>${texts.device}</h1><${Alert}>${act.problem}<//>
     <form id="entry" class="card" autocomplete="off" onSubmit=${submit}>
       <${Field} id="code" label=${texts.code}><input id="code" name="code" autocomplete="off" autocapitalize="characters" spellcheck="false" placeholder="BCDF-GHJK" maxlength="20" required value=${given} /><//>
-      <button type="submit" class="main" disabled=${act.busy}>${texts.continue}</button>
+      <button type="submit" class="main wide-button" disabled=${act.busy}>${texts.continue}</button>
     </form>`;
 }
 

@@ -57,7 +57,7 @@ function Welcome({ given }) {
     <form id="choose" class="card" onSubmit=${submit}>
       <${Field} id="password" label=${texts.password} hint=${texts.hint}><input id="password" name="password" type="password" autocomplete="new-password" minlength="8" maxlength="256" required /><//>
       <${Field} id="again" label=${texts.again}><input id="again" name="again" type="password" autocomplete="new-password" required /><//>
-      <button type="submit" class="main" disabled=${act.busy}>${texts.choose}</button>
+      <button type="submit" class="main wide-button" disabled=${act.busy}>${texts.choose}</button>
     </form>`;
 }
 

@@ -59,6 +59,6 @@ function List({ me, search, wanted }) {
         <option value="">${texts.any}</option>${Object.entries(texts.states).map(([name, label]) => html`<option key=${name} value=${name}>${label}</option>`)}</select><//>
     </form>
     <p class="quiet" id="count" role="status">${data ? texts.count(rows.length) : ""}</p>
-    <${Table} label=${texts.title} columns=${columns} list=${{ rows, loading: !data && !problem }} empty=${texts.none} />
+    <${Table} label=${texts.title} columns=${columns} list=${{ rows, loading: !data && !problem }} empty=${search || wanted ? texts.none : texts.noneYet} />
     ${adding && html`<${AddSubscription} me=${me} onClose=${() => { setAdding(false); again(); }} onDone=${(s) => navigate("/admin/subscriptions/" + s.id)} />`}`;
 }

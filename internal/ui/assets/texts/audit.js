@@ -15,7 +15,7 @@ export default {
   to: "Until",
   denied: "Only what was refused",
   target: "Target",
-  targetHint: "For example, app/ID",
+  targetHint: "Such as app/ID",
   noFilter: "Remove the filters",
   none: "No event matches.",
   time: "Time",

@@ -27,7 +27,7 @@ export default {
   },
   chart: (label, now, minutes) => `${label}: now ${now}. The chart shows the last ${minutes}.`,
   minutes: (n) => (n < 1 ? "minute" : `${Math.ceil(n)} minutes`),
-  most: (n) => `at most ${n}`,
+  most: (n) => `at most ${n.toLocaleString()}`,
   rate: (n) => (n < 10 ? n.toFixed(1) : String(Math.round(n))),
   count: (n) => String(n),
   seconds: (n) => (n < 1 ? `${Math.round(n * 1_000)} ms` : `${n.toFixed(1)} s`),
@@ -56,7 +56,7 @@ export default {
   noBackup: "The server knows of no backup. It knows only those that “porchlight backup” made while the server was running.",
   old: "The backup is more than a week old.",
   how: "To make one, run",
-  command: "porchlight backup --data-dir DIR --output FILE",
+  command: "porchlight backup --data-dir DIR FILE",
 
   deliveries: "Deliveries to subscriptions",
   accepted: "Accepted",

@@ -2,7 +2,7 @@ export default {
   title: "API reference",
   loadFailed: (why) => `The reference could not be loaded: ${why}`,
   search: "Search the API",
-  searchHint: "Words of a path, a name or a description",
+  searchHint: "Path, name or description",
   found: (n) => (n === 1 ? "1 request" : `${n} requests`),
   overview: "Overview",
   operations: "Requests",

@@ -11,6 +11,7 @@ export default {
   state: "State",
   any: "All",
   none: "No subscription matches.",
+  noneYet: "There are no subscriptions yet.",
   count: (n) => (n === 1 ? "1 subscription" : `${n} subscriptions`),
   unnamed: "Without a name",
   name: "Name",
