@@ -75,9 +75,7 @@ func TestAdminApps(t *testing.T) {
 	if _, code := d.appToken(t, id, rotated); code == http.StatusOK {
 		t.Error("the deleted app gets a token")
 	}
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // revealed is a value that a dialog shows once.
@@ -168,9 +166,7 @@ func TestAdminTokens(t *testing.T) {
 	wait(t, tab, `document.querySelector(".empty")?.textContent === "No token matches."`)
 	click(t, tab, "#no-filter")
 	wait(t, tab, `document.querySelectorAll("tbody tr").length > 1 && location.search === ""`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestAdminSubscriptions: an administrator adds a subscription to an endpoint on this
@@ -233,9 +229,7 @@ func TestAdminSubscriptions(t *testing.T) {
 	chooseFromMenu(t, tab, "Delete")
 	confirm(t, tab)
 	wait(t, tab, `location.pathname === "/admin/subscriptions" && document.querySelector(".empty")`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // An endpoint receives events on this machine, and answers with a status that can change.
@@ -290,9 +284,7 @@ func TestAdminAudit(t *testing.T) {
 	wait(t, tab, `window.saved.startsWith('{"v":1,') && window.saved.trim().split("\n").at(-1).includes('"reason":"export"')`)
 	do(t, tab, chromedp.Reload())
 	wait(t, tab, `document.querySelectorAll("#events tbody tr").length === 2 && document.querySelector("#target").value.startsWith("app/") && document.querySelector("#checkpoints").textContent.includes("covers all events up to number")`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestAdminOverview shows the numbers of the account, and what needs attention.
@@ -310,9 +302,7 @@ func TestAdminOverview(t *testing.T) {
 	wait(t, tab, fmt.Sprintf(`[...document.querySelectorAll("#now .number")].reduce((sum, n) => sum + Number(n.textContent), 0) === %d`, len(d.Users)+1))
 	wait(t, tab, `document.querySelector("#attention")?.textContent.includes(`+quoted(hostile)+`) && !document.querySelector("#main img")`)
 	screenshot(t, tab, "admin-overview.png")
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestAdminHealth: the charts of the server's work move, the lists have their figures, and
@@ -333,7 +323,6 @@ func TestAdminHealth(t *testing.T) {
 	screenshot(t, tab, "admin-health.png")
 	click(t, tab, `.sidebar [href="/admin/limits"]`)
 	wait(t, tab, fmt.Sprintf(`document.querySelector("tbody tr[data-id=users] .used")?.textContent === "%d"`, len(d.Users)+1))
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	wait(t, tab, `document.querySelector("#rates").textContent.includes("does not limit")`)
+	noErrors(t, browserErrors())
 }

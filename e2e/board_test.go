@@ -63,9 +63,7 @@ func TestBoard(t *testing.T) {
 	wait(t, board, person(other))
 	wait(t, board, `location.search === "?status=busy"`)
 	click(t, board, `#states button[data-state=""]`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 
 	d.kill()
 	wait(t, board, `document.querySelector("#connection").textContent.startsWith("Reconnecting …") && document.querySelector("#people.stale")`)
@@ -74,11 +72,7 @@ func TestBoard(t *testing.T) {
 	wait(t, board, `document.querySelector("#connection").textContent === "Live" && !document.querySelector("#people.stale")`)
 	d.ask(t, http.MethodPut, "/v1/users/"+ada.ID+"/claims/manual", `{"source":"manual","status":"out_of_office"}`)
 	waitForLine(t, board, ada, "out_of_office")
-	for line := range strings.Lines(browserErrors()) {
-		if !strings.Contains(line, "net::ERR_") { // of the server that was killed
-			t.Errorf("the browser reports an error: %s", line)
-		}
-	}
+	noErrors(t, browserErrors(), "net::ERR_") // of the server that was killed
 }
 
 // quote is a text as a literal of JSON, and of JavaScript.
@@ -128,9 +122,7 @@ func TestBoardFilters(t *testing.T) {
 	wait(t, tab, `document.activeElement.dataset.index === "1"`)
 	do(t, tab, chromedp.KeyEvent(kb.Escape))
 	wait(t, tab, `location.search === "?by=group&sort=name"`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestBoardDetails: a person is added to the contacts and removed, and the user is told once
@@ -174,9 +166,7 @@ func TestBoardDetails(t *testing.T) {
 	wait(t, tab, `document.querySelector("#contact").textContent === "Add to my contacts"`)
 	click(t, tab, "dialog header button")
 	wait(t, tab, `!document.querySelector("#people li") && !document.querySelector("#none").hidden`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestBoardFollowsTheDirectory: users who join the account, or a group, appear on open
@@ -269,9 +259,7 @@ func TestBoardOfManyUsers(t *testing.T) {
 	d.ask(t, http.MethodPut, "/v1/users/"+found+"/claims/away", `{"source":"app","status":"out_of_office","note":"Back on Monday"}`)
 	waitForLine(t, board, user{ID: found}, "out_of_office")
 	t.Logf("a change among %d is shown after %v", users, time.Since(began))
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestBoardWall: a display shows people in pages, large and without controls.
@@ -292,9 +280,7 @@ func TestBoardWall(t *testing.T) {
 	wait(t, tab, `document.querySelectorAll("#people .name").length > 0`)
 	do(t, tab, chromedp.EmulateViewport(1920, 1080))
 	wait(t, tab, `!document.querySelector("#page") && document.querySelectorAll("#people .name").length === 21`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestBoardWeighsLittle: the first load of the board of the demo transfers at most 100 KiB.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,17 @@ func collectErrors(t *testing.T, tab context.Context) func() string {
 		mu.Lock()
 		defer mu.Unlock()
 		return errors.String()
+	}
+}
+
+// noErrors fails the test for what the browser reported, but for lines that contain one of
+// the expected texts.
+func noErrors(t *testing.T, reported string, expected ...string) {
+	t.Helper()
+	for line := range strings.Lines(reported) {
+		if !slices.ContainsFunc(expected, func(text string) bool { return strings.Contains(line, text) }) {
+			t.Errorf("the browser reports an error: %s", line)
+		}
 	}
 }
 

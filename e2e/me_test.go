@@ -52,9 +52,7 @@ func TestMePage(t *testing.T) {
 	click(t, tab, "button[data-status=busy]")
 	wait(t, tab, `document.querySelector("#hint").textContent.includes("takes precedence until it ends")`)
 	checkNarrowScreen(t, tab)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 
 	d.kill()
 	wait(t, tab, `document.querySelector("#connection").textContent.startsWith("Reconnecting … Last update") && document.querySelector("#shown.stale")`)
@@ -66,11 +64,7 @@ func TestMePage(t *testing.T) {
 	d.ask(t, http.MethodDelete, claim, "")
 	waitForShown(t, tab, "Busy")
 	d.expectStatus(t, u, "Busy")
-	for line := range strings.Lines(browserErrors()) {
-		if !strings.Contains(line, "net::ERR_") { // from requests while the server was down
-			t.Errorf("the browser reports an error: %s", line)
-		}
-	}
+	noErrors(t, browserErrors(), "net::ERR_") // from requests while the server was down
 
 	closeTab()
 	d.waitForStatus(t, u, "Offline")
@@ -96,11 +90,7 @@ func TestMePageIdle(t *testing.T) {
 	click(t, tab, "#sign-out")
 	wait(t, tab, `document.querySelector("#entry") && !document.querySelector("#self") && document.title.startsWith("My status") && sessionStorage.length === 0`)
 	d.waitForStatus(t, u, "Offline")
-	for line := range strings.Lines(browserErrors()) {
-		if !strings.Contains(line, "status of 401") { // the page asks whether the browser is signed in
-			t.Errorf("the browser reports an error: %s", line)
-		}
-	}
+	noErrors(t, browserErrors(), "status of 401") // the page asks whether the browser is signed in
 }
 
 // TestMePageReplaced signs the user in elsewhere until the page's session is replaced.
@@ -126,9 +116,7 @@ func TestMePageReplaced(t *testing.T) {
 	wait(t, tab, `document.querySelector("#replaced")`)
 	click(t, tab, "#sign-in-again")
 	wait(t, tab, `!document.querySelector("#replaced") && document.querySelector("#problem").hidden`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // waitForShown waits until the page shows a status, also in its title.

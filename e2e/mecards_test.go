@@ -130,9 +130,7 @@ func TestMeChoices(t *testing.T) {
 	evaluate(t, tab, `document.querySelector("#plan").noValidate = true`)
 	click(t, tab, "#plan button")
 	wait(t, tab, `document.querySelector("#plan-problem")?.textContent.includes("last day")`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestMePeople finds people, adds and removes contacts, is told when one is available, and
@@ -193,11 +191,7 @@ func TestMePeople(t *testing.T) {
 	click(t, tab, contact+" summary")
 	click(t, tab, contact+" .items button.danger")
 	wait(t, tab, fmt.Sprintf(`!document.querySelector('%s')`, contact))
-	for line := range strings.Lines(browserErrors()) {
-		if !strings.Contains(line, "status of 412") { // the rules that were changed elsewhere
-			t.Errorf("the browser reports an error: %s", line)
-		}
-	}
+	noErrors(t, browserErrors(), "status of 412") // the rules that were changed elsewhere
 }
 
 // TestMeDevices signs another device out, reloads the page, which continues its session, and
@@ -237,9 +231,7 @@ func TestMeDevices(t *testing.T) {
 	screenshot(t, tab, "me-day.png")
 	click(t, tab, "#earlier")
 	wait(t, tab, `!document.querySelector("#timeline rect[data-status=busy]") && !document.querySelector("#later").disabled`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestMeDetection: where the browser notices activity on the whole computer, that decides.
@@ -264,9 +256,7 @@ func TestMeDetection(t *testing.T) {
 	click(t, tab, "#detect")
 	wait(t, tab, `document.querySelector("#detect").checked`)
 	waitForShown(t, tab, "Available")
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // permit has the browser grant a permission to all pages.

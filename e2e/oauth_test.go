@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -138,12 +139,66 @@ func TestConsent(t *testing.T) {
 		t.Errorf("a second time: %v", got)
 	}
 
+	d.endGrant(t, tab, token, client.TokenSource(t.Context(), &oauth2.Token{RefreshToken: token.RefreshToken}))
+
 	do(t, tab, chromedp.Navigate(d.URL+"/oauth/authorize?response_type=code&client_id="+id+"&redirect_uri=http://evil.example/callback"))
 	holds(t, tab, `document.body.innerText.includes("redirect_uri")`)
 	screenshot(t, tab, "wrong-redirect-dark-390.png")
 	if errors := browserErrors(); strings.Contains(errors, "Content Security") {
 		t.Errorf("the browser reports errors:\n%s", errors)
 	}
+}
+
+// endGrant sees on the page Account what the app Calendar may do, and ends that: neither its
+// access token nor its refresh token works any more.
+func (d *demo) endGrant(t *testing.T, tab context.Context, token *oauth2.Token, refreshed oauth2.TokenSource) {
+	t.Helper()
+	do(t, tab, chromedp.Navigate(d.URL+"/account"))
+	holds(t, tab, `document.querySelectorAll("#grants li").length === 1`)
+	if got := text(t, tab, "#grants li"); !strings.Contains(got, "Calendar") || !strings.Contains(got, "Change your status and your note") {
+		t.Error(got)
+	}
+	screenshot(t, tab, "account-grant-dark-390.png")
+	if got := d.statusOf(t, token.AccessToken, http.MethodGet, "/v1/users/me/presence"); got != http.StatusOK {
+		t.Errorf("with the grant, the app gets %d", got)
+	}
+	click(t, tab, "#grants li button")
+	confirm(t, tab)
+	holds(t, tab, `!document.querySelector("#grants")`)
+	if got := d.statusOf(t, token.AccessToken, http.MethodGet, "/v1/users/me/presence"); got != http.StatusUnauthorized {
+		t.Errorf("without the grant, the app gets %d", got)
+	}
+	if again, err := refreshed.Token(); err == nil {
+		t.Errorf("without the grant, the app refreshes its token: %+v", again)
+	}
+}
+
+// TestLinkOffersToken: a link with an access token does not replace another token of the tab,
+// unless the user agrees.
+func TestLinkOffersToken(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	ada, bruno := d.signedIn(t, 0), d.signedIn(t, 1)
+	is := func(u user) string {
+		return `document.querySelector("#who")?.textContent.startsWith(` + quoted(named(u)) + `)`
+	}
+	do(t, tab, chromedp.Navigate(d.URL+"/admin#token="+ada.AccessToken))
+	wait(t, tab, is(ada))
+	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+bruno.AccessToken))
+	wait(t, tab, `document.querySelector("dialog").textContent.includes("another access token") && location.hash === ""`)
+	click(t, tab, "dialog footer button") // Cancel
+	wait(t, tab, `!document.querySelector("dialog") && document.querySelector("#statuses") && `+is(ada))
+	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+ada.AccessToken)) // its own
+	wait(t, tab, `location.hash === "" && !document.querySelector("dialog")`)
+	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+bruno.AccessToken)) // without loading the page
+	confirm(t, tab)
+	wait(t, tab, `document.querySelector("#statuses") && `+is(bruno))
+}
+
+// named is the first name of a user of the demo.
+func named(u user) string {
+	first, _, _ := strings.Cut(u.Email, ".")
+	return strings.ToUpper(first[:1]) + first[1:]
 }
 
 // TestSignInLeadsToOwnPages: no link to the page of sign-ins leads to another server.

@@ -52,9 +52,7 @@ func TestReferenceInBrowser(t *testing.T) {
 		})
 	}
 	// Violations of the page's content security policy would be reported here.
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestSamples runs the programs that the API reference shows, in each language and with each
@@ -172,9 +170,7 @@ func TestStart(t *testing.T) {
 	if got := d.status(t, other); got != "Do_Not_Disturb" {
 		t.Errorf("shown after the task: %s, want Do_Not_Disturb", got)
 	}
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // TestSearchHelp finds a section of the documentation, and goes to it.

@@ -56,9 +56,7 @@ func TestSignage(t *testing.T) {
 		t.Errorf("revoked: %d %s, never made: %d %s", status, revoked, never, unknown)
 	}
 	wait(t, display, `document.querySelector("[role=alert]")?.textContent.startsWith("This link does not work")`)
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
+	noErrors(t, browserErrors())
 }
 
 // readURL reads what anybody may read.
