@@ -69,6 +69,7 @@ func TestAccessibility(t *testing.T) {
 				look(t, tab, []string{"light", "dark"}[i%2], 390)
 				look(t, tab, []string{"dark", "light"}[i%2], 1280)
 				evaluate(t, tab, leave)
+				holds(t, tab, `!document.querySelector("dialog")`)
 			}
 		})
 	}
