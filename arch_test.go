@@ -40,13 +40,15 @@ var imports = map[string][]string{
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
 	// Input and output meet in the store, and nowhere else.
-	"internal/publish": {"internal/presence", "internal/store"},
+	"internal/telemetry": nil,
+
+	"internal/publish": {"internal/presence", "internal/store", "internal/telemetry"},
 	"internal/view":    {"internal/presence", "internal/store"},
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
-	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
+	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/telemetry", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
 	"internal/webhook": {
-		"internal/cache", "internal/directory", "internal/document", "internal/egress", "internal/presence", "internal/seal", "internal/store", "internal/tail",
+		"internal/cache", "internal/directory", "internal/document", "internal/egress", "internal/presence", "internal/seal", "internal/store", "internal/tail", "internal/telemetry",
 	},
 	"internal/egress":  nil,
 	"internal/history": {"internal/presence", "internal/store"},
@@ -84,9 +86,9 @@ var imports = map[string][]string{
 	"internal/netconn":   nil,
 	"internal/framer":    {"internal/netconn"},
 	"internal/form":      nil,
-	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
-	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
-	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
+	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota", "internal/telemetry"},
+	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/telemetry", "internal/wire"},
+	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/telemetry", "internal/webhook"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/tenant"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
@@ -102,7 +104,7 @@ var imports = map[string][]string{
 	"internal/server": {
 		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
-		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
+		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/telemetry", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/audit", "internal/config", "internal/server"},
@@ -139,6 +141,7 @@ var confined = map[string][]string{
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/yuin/goldmark":      {"internal/manual"},
 	"github.com/coder/websocket":    {"client", "internal/eventsocket"},
+	"go.opentelemetry.io":           {"internal/telemetry"},
 }
 
 // vendors lists the packages that may name a vendor in identifiers and strings: the

@@ -56,7 +56,7 @@ func (c *serveCommand) Run(s *shell) error {
 	for _, warning := range s.warnings {
 		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
-	options := server.Options{Log: log, LogLevel: level, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
+	options := server.Options{Log: log, LogLevel: level, Getenv: s.getenv, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
 	srv, err := server.New(cfg, options)
 	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
 		if cfg.Listen, err = s.setUp(cfg, options); err != nil || cfg.Listen == "" {

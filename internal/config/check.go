@@ -30,6 +30,7 @@ func (c *Config) Check() Problems {
 	k.meetings()
 	k.accessLog()
 	k.oidc()
+	k.telemetry()
 	return k.found
 }
 
@@ -252,4 +253,25 @@ func (k *checker) accessLog() {
 			k.add("access-log", "the directory %s of %s does not exist: create it, or set on or off", filepath.Dir(file), file)
 		}
 	}
+}
+
+func (k *checker) telemetry() {
+	c := k.config.Filled()
+	if at := c.OTLPEndpoint; at != "" {
+		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			k.add("otlp-endpoint", "is not a URL: expected a form such as http://127.0.0.1:4318")
+		}
+	}
+	if file := c.OTLPHeadersFile; file != "" {
+		k.secret("otlp-headers-file", file)
+	}
+	if share, err := strconv.ParseFloat(c.TraceSample, 64); err != nil || !(share >= 0 && share <= 1) {
+		k.add("trace-sample", "%q is not a share: set a number from 0 to 1, such as 0.01", c.TraceSample)
+	}
+}
+
+// TraceShare is trace-sample as a number.
+func (c *Config) TraceShare() float64 {
+	share, _ := strconv.ParseFloat(c.Filled().TraceSample, 64) // Check has refused any other
+	return share
 }

@@ -90,6 +90,10 @@ type Config struct {
 	AccessLogSample int           `name:"access-log-sample" group:"Logging" default:"1" placeholder:"N" help:"Log one of N successful requests in the access log, to write less under load. Such a line has the member sample with the value N. Errors and slow requests are always logged. 0 and 1 log every request."`
 	AccessLogSlow   time.Duration `name:"access-log-slow" group:"Logging" default:"500ms" placeholder:"TIME" help:"Requests that take at least this long are always logged in the access log, whatever access-log-sample is. 0 means the default."`
 
+	OTLPEndpoint    string `name:"otlp-endpoint" group:"Telemetry" placeholder:"URL" help:"Base URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, to which the server sends traces and metrics by OTLP over HTTP. By default it sends none. The standard variables OTEL_EXPORTER_OTLP_… take precedence."`
+	OTLPHeadersFile string `name:"otlp-headers-file" group:"Telemetry" placeholder:"FILE" help:"File with headers for the collector, such as its credentials, one NAME=VALUE in each line. Other users of the machine must not be able to read the file."`
+	TraceSample     string `name:"trace-sample" group:"Telemetry" default:"0.01" placeholder:"SHARE" help:"Share of requests to trace, from 0 to 1, of those without a traceparent. Those with one are traced if it is sampled."`
+
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"After SIGTERM, how long the server keeps serving while /readyz reports 503, so that load balancers notice. Ctrl-C skips this delay."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long requests in flight may then take to finish. 0 aborts them at once."`
 }

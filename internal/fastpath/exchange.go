@@ -6,6 +6,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/framer"
+	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -26,6 +27,7 @@ type Exchange struct {
 	route     *route
 	segment   []byte
 	forwarded wire.Forwarded
+	parents   []string // the headers traceparent, if requests are traced
 	arrived   wire.Arrival
 	facts     wire.Facts
 	fields    fields
@@ -67,6 +69,9 @@ func (x *Exchange) Method() string { return x.route.method }
 // RequestID is the request's id.
 func (x *Exchange) RequestID() string { return x.facts.RequestID() }
 
+// Span is the request's span, or nil.
+func (x *Exchange) Span() *telemetry.Span { return x.facts.Span() }
+
 // SetCode records the code of an error for the access log, in the dialect's terms.
 func (x *Exchange) SetCode(code string) { x.facts.SetCode(code) }
 
@@ -95,6 +100,7 @@ func (x *Exchange) Fail(err error) {
 
 // Reply answers.
 func (x *Exchange) Reply(status int, body []byte) {
+	x.server.observer.Responding(&x.facts)
 	x.appendResponse(status, body)
 	x.server.observer.End(&x.facts, x.route.meter, status, len(body))
 	x.server.answered.Add(1)

@@ -20,6 +20,7 @@ const (
 	forwardedProto
 	forwardedHost
 	requestID
+	traceparent
 )
 
 // maxName is the length of the longest name in kinds.
@@ -71,7 +72,7 @@ var kinds = map[string]kind{
 	"newrelic":              harmless,
 	"request-id":            harmless,
 	"sentry-trace":          harmless,
-	"traceparent":           harmless,
+	"traceparent":           traceparent,
 	"tracestate":            harmless,
 	"uber-trace-id":         harmless,
 	"x-amzn-trace-id":       harmless,
@@ -148,6 +149,10 @@ func (x *Exchange) readHead() bool {
 			x.forward(&x.forwarded.Host, f.Value)
 		case requestID:
 			x.forward(&x.forwarded.RequestID, f.Value)
+		case traceparent:
+			if x.server.observer.Tracer != nil {
+				x.parents = append(x.parents, string(f.Value))
+			}
 		default:
 			return false
 		}
@@ -187,6 +192,7 @@ func (x *Exchange) forward(values *[]string, value []byte) {
 func (x *Exchange) arrival() *wire.Arrival {
 	x.arrived = wire.Arrival{
 		Method: x.route.method, Path: x.request.Target, Remote: x.peer.remote, Peer: x.peer.client, Connection: x.peer.connection,
+		Meter: x.route.meter, Parents: x.parents,
 	}
 	if x.peer.trusted {
 		x.arrived.Forwarded = &x.forwarded

@@ -133,7 +133,9 @@ func (s *Server) Serve(c *framer.Conn, r *framer.Request) {
 }
 
 func (x *Exchange) authenticate() error {
+	stage := x.Span().Child("authenticate")
 	p, err := x.server.auth.Authenticate(context.Background(), x.peer.token)
+	stage.End()
 	if err != nil {
 		return err
 	}

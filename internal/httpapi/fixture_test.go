@@ -131,7 +131,7 @@ func newWorld(t testing.TB) *world {
 	policy := presence.DefaultPolicy()
 	policy.Damping = 0
 	log := slog.New(slog.DiscardHandler)
-	w.hub = server.NewHub(st, w.directory, w.authority, nil, w.clock, log)
+	w.hub = server.NewHub(st, w.directory, w.authority, nil, w.clock, log, nil)
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
 		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},

@@ -33,7 +33,7 @@ func (h *hooked) Read(ctx context.Context, us []store.User) ([]store.Record, sto
 func TestPollCursorAcrossMemberChange(t *testing.T) {
 	w := newWorld(t)
 	st := &hooked{Store: w.store}
-	w.hub = server.NewHub(st, w.directory, w.authority, nil, w.clock, slog.New(slog.DiscardHandler))
+	w.hub = server.NewHub(st, w.directory, w.authority, nil, w.clock, slog.New(slog.DiscardHandler), nil)
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)

@@ -26,6 +26,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/view"
 )
 
@@ -34,7 +35,8 @@ type Options struct {
 	Store     store.Store
 	Directory Directory
 	Access    Access
-	Turns     Turns // nil: every viewer may read at once
+	Turns     Turns             // nil: every viewer may read at once
+	Tracer    *telemetry.Tracer // nil: deliveries are not traced
 	Clock     func() time.Time
 	Log       *slog.Logger
 }
@@ -198,6 +200,7 @@ func (h *Hub) watch(ctx context.Context, again bool) error {
 // and leave each socket in one write.
 func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Cursor) {
 	at, _ := upTo.Position(h.epoch) // a store has one epoch while it is open
+	defer h.trace(group)()
 	h.refreshMembers(ctx, group, at)
 	if len(group) > 0 {
 		h.enqueue(group)
@@ -209,6 +212,38 @@ func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Curs
 		close(h.ready)
 	}
 	h.flush()
+}
+
+// trace begins the spans of the changes in a group whose requests are traced, and returns
+// what ends them when all streams were sent the group.
+func (h *Hub) trace(group []store.Record) (end func()) {
+	if !h.opts.Tracer.Any() {
+		return func() {}
+	}
+	var spans []*telemetry.Span
+	for i := range group {
+		u := group[i].User
+		c := telemetry.Commit{Account: string(u.Account), User: string(u.ID), Revision: uint64(group[i].State.Revision)}
+		if s := h.opts.Tracer.Follow("deliver to streams", c); s != nil {
+			s.Number("porchlight.streams", h.followers(u))
+			spans = append(spans, s)
+		}
+	}
+	return func() {
+		for _, s := range spans {
+			s.End()
+		}
+	}
+}
+
+// followers is how many streams follow a user.
+func (h *Hub) followers(u store.User) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.targets[u]; t != nil {
+		return len(t.edges)
+	}
+	return 0
 }
 
 func (h *Hub) enqueue(group []store.Record) {

@@ -21,6 +21,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/telemetry"
 )
 
 // Options are what a Publisher is made of.
@@ -150,13 +151,15 @@ func (o *update) guarded(was presence.Recorded) (store.Change, error) {
 }
 
 func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
-	record, err := p.store.Update(ctx, o.user, o.guarded)
+	t := p.newTiming(telemetry.From(ctx), o.user)
+	record, err := p.store.Update(ctx, o.user, t.around(o.guarded))
+	defer func() { t.end(err) }()
 	if errors.Is(err, ErrNotOnRecord) {
 		if err := p.known(ctx, o.user); err != nil {
 			return Result{}, err
 		}
 		o.unlisted = true
-		record, err = p.store.Update(ctx, o.user, o.guarded)
+		record, err = p.store.Update(ctx, o.user, t.around(o.guarded))
 	}
 	return p.resultOf(&o, record, err)
 }

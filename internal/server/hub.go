@@ -12,15 +12,16 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/view"
 )
 
 // NewHub returns a hub whose viewers are principals. It gets users and contacts from dir,
 // and permissions from authority. Changes of contacts and revocations on this node reach
 // it at once.
-func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger) *hub.Hub {
+func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger, tracer *telemetry.Tracer) *hub.Hub {
 	h := hub.New(hub.Options{
-		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log,
+		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log, Tracer: tracer,
 	})
 	dir.OnContactsChange(h.ContactsChanged)
 	authority.OnRevoke(func(r *auth.Revocation) {

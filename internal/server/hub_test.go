@@ -92,7 +92,7 @@ func runTokenTest(t *testing.T, test func(n *tokenNode)) {
 		n.check(err)
 		n.users = directory.New(n.docs, time.Now)
 		n.authority = auth.New(n.docs, n.users, time.Now)
-		n.hub = server.NewHub(n.docs, n.users, n.authority, nil, time.Now, slog.New(slog.DiscardHandler))
+		n.hub = server.NewHub(n.docs, n.users, n.authority, nil, time.Now, slog.New(slog.DiscardHandler), nil)
 		account, err := n.users.CreateAccount(t.Context(), "Example")
 		n.check(err)
 		n.account = account.ID

@@ -43,6 +43,9 @@ func (s *Server) parts() []*part {
 		{name: "deletions of accounts", start: func(ctx context.Context) error { s.tenants.Run(ctx); return nil }},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
+	if s.telemetry != nil {
+		all = append(all, &part{name: "telemetry", start: s.telemetry.Run})
+	}
 	if s.admin != nil {
 		all = append(all, &part{name: "admin listener", start: func(context.Context) error { return serveOn(s.internal, s.admin) }})
 	}

@@ -37,16 +37,18 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
 // Options are the inputs of a server beside its settings. The zero value of each field
 // is what serve uses.
 type Options struct {
-	Log       *slog.Logger     // discards
-	LogLevel  *slog.LevelVar   // that Log follows; nil: it cannot be changed
-	AccessLog io.Writer        // for access-log "on"; discards
-	Clock     func() time.Time // a steady one, which follows the machine's
+	Log       *slog.Logger        // discards
+	LogLevel  *slog.LevelVar      // that Log follows; nil: it cannot be changed
+	AccessLog io.Writer           // for access-log "on"; discards
+	Getenv    func(string) string // reads the standard variables OTEL_…; nil: none is set
+	Clock     func() time.Time    // a steady one, which follows the machine's
 	// Store is used instead of the one that the settings name. The server closes it.
 	Store store.Store
 	// DemoToken is filled into the API reference for everybody who opens it.
@@ -78,7 +80,8 @@ type Server struct {
 	access     *wire.AccessLog
 	accessFile *logFile // nil: it goes elsewhere, or nowhere
 	level      logLevel
-	steady     *steadyClock // nil: Options has a clock
+	telemetry  *telemetry.Telemetry // nil: nothing is sent
+	steady     *steadyClock         // nil: Options has a clock
 
 	providerSecret string // of the OpenID provider
 
@@ -147,6 +150,9 @@ func (s *Server) build() error {
 		return err
 	}
 	s.newMetrics()
+	if err := s.newTelemetry(); err != nil {
+		return err
+	}
 	s.compose()
 	return s.listen()
 }

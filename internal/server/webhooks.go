@@ -33,7 +33,7 @@ func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority
 	}
 	sender := &webhook.HTTPSender{
 		Catalog: catalog, Client: client, Secrets: subscriptions.SecretsOf,
-		Now: clock, UserAgent: "Porchlight/" + Version(), Log: s.log,
+		Now: clock, UserAgent: "Porchlight/" + Version(), Log: s.log, Tracer: s.tracer(),
 	}
 	subscriptions.Validate = sender.Validate
 	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{

@@ -85,7 +85,7 @@ func (s *Server) compose() {
 	s.erasures.OnDone = func(e *erasure.Erasure) {
 		s.audit.Later(e.User.Account, &audit.Event{Action: "erasure.complete", Target: "user/" + string(e.User.ID)})
 	}
-	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
+	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log, s.tracer())
 	site := siteOf(&s.config)
 	s.audit.Accounts = accountsOf(dir)
 	signIns := signin.New(signin.Options{
@@ -118,6 +118,7 @@ func (s *Server) compose() {
 	oauth.Headers = zoom.Announce
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
+	observer.Tracer = s.tracer()
 	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit
 	native.Measure = s.newMeasure(observer)
 	rt := wire.NewRouter(observer, native)

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"porchlight.dev/porchlight/internal/egress"
+	"porchlight.dev/porchlight/internal/telemetry"
 )
 
 // maxAnswer is how much of an answer an Attempt keeps.
@@ -29,6 +30,7 @@ type HTTPSender struct {
 	Now       func() time.Time
 	UserAgent string // unless the form has its own
 	Log       *slog.Logger
+	Tracer    *telemetry.Tracer // nil: attempts are not traced
 
 	tokens tokenCache
 }
@@ -41,9 +43,10 @@ func (h *HTTPSender) Send(ctx context.Context, r *Request) Attempt {
 		Event: r.ID, Type: r.Event.Type, User: r.Event.User, At: r.Event.At,
 		Number: r.Number, Stale: r.Stale, Started: h.Now(),
 	}
-	answer, err := h.exchange(ctx, r.Subscription, &message{
-		method: http.MethodPost, id: r.ID, event: r.Event, number: r.Number, stale: r.Stale,
-	}, maxAnswer+utf8.UTFMax)
+	m := &message{method: http.MethodPost, id: r.ID, event: r.Event, number: r.Number, stale: r.Stale}
+	m.span = h.Tracer.Call("webhook attempt", traceID(r.ID), commitOf(r))
+	defer func() { endSpan(m.span, &a) }()
+	answer, err := h.exchange(ctx, r.Subscription, m, maxAnswer+utf8.UTFMax)
 	now := h.Now()
 	a.Duration = now.Sub(a.Started)
 	if err != nil {
@@ -70,6 +73,7 @@ type message struct {
 	event  *Event
 	number int
 	stale  bool
+	span   *telemetry.Span // nil: it is not traced
 	// challenge makes the event, which depends on the secret; nil: event is given.
 	challenge func(form Form, secret string) *Event
 }
@@ -134,6 +138,9 @@ func (h *HTTPSender) header(ctx context.Context, s *Subscription, form Form, m *
 	merge(header, form.Headers(secrets[0].Value, m.id, now, m.event.Body))
 	signStandard(header, secrets, m.id, now, m.event.Body)
 	header.Set(headerTrace, traceParent(m.id, m.number))
+	if m.span != nil {
+		header.Set(headerTrace, m.span.Parent())
+	}
 	header.Set(headerAttempt, strconv.Itoa(m.number))
 	if m.event.Revision > 0 {
 		header.Set(headerRevision, fmt.Sprint(m.event.Revision))

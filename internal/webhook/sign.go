@@ -63,7 +63,13 @@ func validSecrets(all []Secret, at time.Time) []Secret {
 // trace. It is marked as sampled because receivers whose tracing follows the sender's
 // decision would otherwise record nothing.
 func traceParent(id string, number int) string {
-	trace := sha256.Sum256([]byte(id))
+	trace := traceID(id)
 	span := sha256.Sum256([]byte(id + "/" + strconv.Itoa(number)))
-	return "00-" + hex.EncodeToString(trace[:16]) + "-" + hex.EncodeToString(span[:8]) + "-01"
+	return "00-" + hex.EncodeToString(trace[:]) + "-" + hex.EncodeToString(span[:8]) + "-01"
+}
+
+// traceID is the id of the trace of an event.
+func traceID(id string) [16]byte {
+	sum := sha256.Sum256([]byte(id))
+	return [16]byte(sum[:16])
 }

@@ -25,6 +25,7 @@ import (
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/telemetry"
 )
 
 // Observer wraps every request: it assigns an id, writes the access log, counts, and
@@ -37,6 +38,8 @@ type Observer struct {
 	Site *Site
 	// Audit takes denied requests; nil: they are not recorded. Set it before serving.
 	Audit audit.Repeater
+	// Tracer traces requests; nil: none. Set it before serving.
+	Tracer *telemetry.Tracer
 
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
@@ -71,13 +74,14 @@ func NewObserver(access *AccessLog, log *slog.Logger, reg prometheus.Registerer,
 // A Meter has a route's metrics, looked up once.
 type Meter struct {
 	method, route string
+	name          string                // of spans
 	classes       [6]prometheus.Counter // by status/100
 	seconds       prometheus.Observer
 }
 
 // Meter returns the metrics of a route.
 func (o *Observer) Meter(method, route string) *Meter {
-	m := &Meter{method: method, route: route, seconds: o.seconds.WithLabelValues(method, route)}
+	m := &Meter{method: method, route: route, name: method + " " + route, seconds: o.seconds.WithLabelValues(method, route)}
 	for class := range m.classes {
 		m.classes[class] = o.requests.WithLabelValues(method, route, strconv.Itoa(class)+"xx")
 	}
@@ -103,6 +107,9 @@ type Facts struct {
 	code      string // of the error, in the dialect's terms
 
 	connection Connection // nil: unknown
+
+	span       *telemetry.Span // nil: the request is not traced
+	responding time.Time       // when the response began, if it is traced
 }
 
 // WriteHeader records the status.
@@ -196,6 +203,9 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 	*f = Facts{ResponseWriter: w, method: r.Method, path: appendPath(f.path[:0], r), remote: r.RemoteAddr, connection: connectionOf(r)}
 	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
 	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
+	if f.trace(o, m, r.Header["Traceparent"]); f.span != nil {
+		r = r.WithContext(telemetry.With(r.Context(), f.span))
+	}
 	h := w.Header()
 	h[requestIDHeader] = []string{f.requestID}
 	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
@@ -204,8 +214,10 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 	}
 	o.Site.announce(h, r, &f.client)
 
-	broken := false                                // the response had begun: it must not look complete
-	if err := o.guarded(f, r, serve); err != nil { //nolint:contextcheck // the handler has the one of r
+	broken := false               // the response had begun: it must not look complete
+	err := o.guarded(f, r, serve) //nolint:contextcheck // the handler has the one of r
+	o.Responding(f)
+	if err != nil {
 		f.err = err
 		o.logFailure(r.Context(), f)
 		if broken = f.status != 0; !broken {
@@ -226,7 +238,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 		status = 499 // the client has disconnected
 	}
 	o.record(r.Context(), f, m, status)
-	f.ResponseWriter, f.principal, f.err, f.connection = nil, nil, nil, nil
+	f.ResponseWriter, f.principal, f.err, f.connection, f.span = nil, nil, nil, nil, nil
 	o.facts.Put(f)
 	if broken {
 		panic(http.ErrAbortHandler)
@@ -246,6 +258,7 @@ func (o *Observer) identify(f *Facts, peer Client, by *Forwarded) {
 // record counts and logs an answered request.
 func (o *Observer) record(ctx context.Context, f *Facts, m *Meter, status int) {
 	elapsed := o.clock().Sub(f.start)
+	f.endSpan(m, status, elapsed)
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
 	ordinary := status < 500 || status == http.StatusNotImplemented || status == http.StatusInsufficientStorage // the store logs a full disk once

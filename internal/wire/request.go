@@ -38,7 +38,9 @@ func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.P
 	if err != nil {
 		return nil, err
 	}
+	stage := spanOf(w).Child("authenticate")
 	p, err := a.Authenticate(r.Context(), token)
+	stage.End()
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -116,6 +117,7 @@ func (f fast) putStatus(x *fastpath.Exchange) {
 	}
 	u := f.updating(x)
 	u.user, u.claim = store.User{Account: p.Account, ID: id}, claimOf(p, asked, presence.Request{})
+	u.begun.Trace(x.Span())
 	x.Later()
 	u.begun.Begin(u.user, p.Actor(), u.claim)
 }
@@ -138,5 +140,6 @@ func (u *updating) answer(result publish.Result, err error) {
 // wait makes the update of a user without a record, which has to wait for the directory.
 func (u *updating) wait() {
 	defer u.x.Recover()
-	u.answer(u.api.Publisher.Publish(context.Background(), u.user, u.x.Principal.Actor(), u.claim))
+	ctx := telemetry.With(context.Background(), u.x.Span())
+	u.answer(u.api.Publisher.Publish(ctx, u.user, u.x.Principal.Actor(), u.claim))
 }
