@@ -21,7 +21,7 @@ export function AuditEvent({ event: e, open, toggle }) {
       <td data-title=${texts.what}><span>${word(e.action)} ${e.count > 1 && html`<span class="tag">${texts.times(e.count)}</span>`}</span></td>
       <td data-title=${texts.target}><${Target} target=${e.target} /></td>
       <td data-title=${texts.result}>${e.denied ? html`<span class="tag bad">✕ ${texts.refused}</span>` : html`<span class="tag good">✓ ${texts.allowed}</span>`}</td>
-      <td data-title=""><button type="button" class="small" aria-expanded=${open} aria-label=${texts.showOf(word(e.action), exact(e.time))} onClick=${toggle}>${open ? texts.hide : texts.show}</button></td>
+      <td data-title=""><button type="button" class="small" aria-expanded=${open} aria-label=${(open ? texts.hideOf : texts.showOf)(word(e.action), exact(e.time))} onClick=${toggle}>${open ? texts.hide : texts.show}</button></td>
     </tr>
     ${open && html`<tr class="more-of-row"><td colspan="6"><div class="stack"><${Change} event=${e} /><${Origin} event=${e} /></div></td></tr>`}`;
 }

@@ -30,6 +30,7 @@ export default {
   show: "Details",
   hide: "Hide",
   showOf: (what, time) => `Details of ${what}, ${time}`,
+  hideOf: (action, time) => `Hide the details of: ${action}, ${time}`,
   field: "Field",
   before: "Before",
   after: "After",
