@@ -13,8 +13,8 @@ GO ?= go
 export CGO_ENABLED := 0
 export GOFLAGS     := -trimpath -buildvcs=false
 
-# The commit that `porchlight version` names.
-REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+# What `porchlight version` prints: that of the tag, or one that names the commit.
+VERSION ?= $(shell tools/version)
 
 # Where tools are built. Their versions stand in tools/go.mod.
 BIN  := bin
@@ -48,18 +48,21 @@ SOAKTIME ?= 30m
 # The linter has made the checks of go vet.
 GOTEST := $(GO) test -vet=off
 
-.PHONY: help build cross demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
-        test-e2e walk test-nats left-out screenshots pictures bench fuzz soak vuln clean
+.PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
+        test-e2e walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 build: ## build ./porchlight, a static binary
-	$(GO) build -ldflags '-X porchlight.dev/porchlight/internal/server.revision=$(REVISION)' -o porchlight ./cmd/porchlight
+	$(GO) build -ldflags '-X porchlight.dev/porchlight/internal/server.version=$(VERSION)' -o porchlight ./cmd/porchlight
 
 cross: ## compile ./cmd/porchlight for macOS and Windows
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/porchlight
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/porchlight
+
+release: ## archives, packages, an image and their checksums for every platform, into dist/
+	cd tools/release && $(GO) run . -version '$(VERSION)'
 
 demo: ## start a server with twenty users to try
 	$(GO) run ./cmd/porchlight demo
@@ -76,6 +79,7 @@ format: $(LINT) ## format all Go files
 
 lint: $(LINT) ## every linter of .golangci.yml, go vet among them
 	$(LINT) run --allow-parallel-runners
+	cd tools/release && ../../$(LINT) run --allow-parallel-runners --config ../../.golangci.yml
 
 generate-clean: ## generate, and fail if that changes a file
 	tools/generate-clean
@@ -86,7 +90,7 @@ arch:
 ## ---- tests ----
 
 test: ## install what tests need, and run every kind of test, each stage whatever became of the one before
-	tools/stages test-tools test-unit test-race test-e2e test-nats left-out
+	tools/stages test-tools test-unit test-race test-e2e test-release test-nats left-out
 
 test-full: ## the same at full length: more kills and faults, every package under the race detector, every end-to-end test on NATS
 	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|bench)$$' | tr '\n' ' ')"
@@ -108,6 +112,9 @@ test-e2e: ## other people's clients and a browser, against the built binary
 
 walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
 	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
+
+test-release: ## packages and the image: install, upgrade, run and remove them, in scratch directories
+	cd tools/release && $(GOTEST) -count=1 -timeout 60m -v .
 
 test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS JetStream
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m $(SURFACE)
@@ -142,7 +149,7 @@ vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev
 	tools/vuln $(VULN)
 
 clean: ## remove what was built
-	rm -rf $(BIN) porchlight screenshots e2e/node_modules
+	rm -rf $(BIN) dist porchlight screenshots e2e/node_modules
 
 $(LINT): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -4,7 +4,7 @@
 // It is separate from server, which it starts. Every other command uses the
 // public API through package client, like any other program. The exceptions are
 // the commands that work on a store or on the settings: init, backup, restore,
-// verify, config, and "app list" and "app rotate" of a stopped server. Run is the
+// verify, config, health, and "app list" and "app rotate" of a stopped server. Run is the
 // whole program except for the exit, so that tests can run it in process.
 //
 // It guarantees that an error says what to do, that standard output contains only
@@ -73,6 +73,7 @@ type commands struct {
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
+	Health       healthCommand        `cmd:"" warns:"never" help:"Ask the server on this machine whether it is ready."`
 	Version      versionCommand       `cmd:"" warns:"never" help:"Print the version." example:"version"`
 	Help         helpCommand          `cmd:"" warns:"never" help:"Show the help of a command." example:"help status set"`
 	Complete     completeCommand      `cmd:"" name:"__complete" hidden:"" passthrough:""`

@@ -56,7 +56,10 @@ func (c *serveCommand) Run(s *shell) error {
 	for _, warning := range s.warnings {
 		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
-	options := server.Options{Log: log, LogLevel: level, Getenv: s.getenv, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
+	options := server.Options{
+		Log: log, LogLevel: level, Getenv: s.getenv, AccessLog: s.stderr,
+		NotifySocket: s.getenv("NOTIFY_SOCKET"), Watchdog: server.WatchdogInterval(s.getenv, os.Getpid()),
+	}
 	srv, err := server.New(cfg, options)
 	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
 		if cfg.Listen, err = s.setUp(cfg, options); err != nil || cfg.Listen == "" {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -216,19 +217,24 @@ func (s *Server) consumerStats(ctx context.Context) []tail.Stats {
 // statsTimeout is how long a scrape waits for the store.
 const statsTimeout = 2 * time.Second
 
-// revision is the commit that the program was built from. `make build` sets it with
-// -ldflags, because the go command's own stamp also depends on the state of the
-// checkout.
-var revision = ""
+// version is the version of a build of this repository, which the Makefile sets with
+// -ldflags: the go command's own stamp also depends on the state of the checkout.
+var version = ""
 
-// Version is that of the build: the module's, and the commit it was made from.
+// Version is that of the build.
 func Version() string {
-	info, ok := debug.ReadBuildInfo()
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(version, info)
+}
+
+// versionOf is the version that the linker was given, or else the module's, which "go
+// install" records.
+func versionOf(linked string, info *debug.BuildInfo) string {
 	switch {
-	case ok && info.Main.Version != "" && info.Main.Version != "(devel)":
-		return info.Main.Version
-	case revision != "":
-		return "devel-" + revision
+	case linked != "":
+		return linked
+	case info != nil && info.Main.Version != "" && info.Main.Version != "(devel)":
+		return strings.TrimPrefix(info.Main.Version, "v")
 	}
 	return "devel"
 }

@@ -52,6 +52,9 @@ func (s *Server) parts() []*part {
 	if s.control != nil {
 		all = append(all, &part{name: "control socket", start: func(context.Context) error { s.control.serve(); return nil }})
 	}
+	if s.opts.Watchdog > 0 {
+		all = append(all, &part{name: "watchdog", start: s.feedWatchdog})
+	}
 	if s.steady != nil {
 		all = append(all, &part{name: "clock", start: func(ctx context.Context) error { s.steady.follow(ctx, s.log); return nil }})
 	}
@@ -193,7 +196,7 @@ func (s *Server) untilEnd(ctx context.Context, running *running) error {
 // drain makes the server unready, and lets load balancers notice.
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
-	s.notifySystemd("STOPPING=1")
+	s.supervisor.notify("STOPPING=1\nSTATUS=Finishing requests")
 	delay := s.config.DrainDelay
 	if errors.Is(context.Cause(ctx), ErrInterrupted) {
 		delay = 0

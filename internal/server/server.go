@@ -55,6 +55,9 @@ type Options struct {
 	DemoToken string
 	// NotifySocket is systemd's socket, the value of NOTIFY_SOCKET; "": none.
 	NotifySocket string
+	// Watchdog is how long systemd waits for a sign of life before it restarts the
+	// server; 0: it expects none.
+	Watchdog time.Duration
 	// Timeouts of the API's connections. Tests shorten them.
 	Timeouts Timeouts
 }
@@ -75,6 +78,7 @@ type Server struct {
 	config     config.Config
 	opts       Options
 	log        *slog.Logger
+	supervisor supervisor
 	store      store.Store
 	metrics    *prometheus.Registry
 	access     *wire.AccessLog
@@ -118,6 +122,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	s := &Server{config: cfg, opts: opts.withDefaults()}
 	s.log = s.opts.Log
 	s.level = newLogLevel(s.opts.LogLevel, s.log)
+	s.supervisor = supervisor{s.opts.NotifySocket, s.log}
 	s.descriptors = planDescriptors(descriptorLimit(), cfg.MaxConnections)
 	if asked := cfg.MaxConnections; asked > s.descriptors.connections {
 		s.log.Warn("open file limit is too low for max-connections; raise it (LimitNOFILE in systemd, ulimit -n)",
@@ -186,7 +191,7 @@ func (s *Server) announce() {
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}
-	s.notifySystemd("READY=1")
+	s.supervisor.notify("READY=1\nSTATUS=Serving " + s.URL())
 }
 
 // close releases what build took, in the opposite order.
@@ -215,6 +220,8 @@ func (s *Server) close() {
 
 // Reload reads the certificate again, and opens the access log's file again.
 func (s *Server) Reload() {
+	s.supervisor.reloading()
+	defer s.supervisor.notify("READY=1")
 	if s.tls == nil && s.accessFile == nil {
 		s.log.Info("nothing to reload: TLS is off and the access log is not a file")
 	}

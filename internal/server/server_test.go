@@ -551,17 +551,50 @@ func TestSystemd(t *testing.T) {
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	r := start(t, settings(t), server.Options{NotifySocket: name})
+	r := start(t, settings(t), server.Options{NotifySocket: name, Watchdog: time.Millisecond})
 	expectNotification := func(want string) {
-		var buf [64]byte
-		n, err := conn.Read(buf[:])
-		if err != nil || string(buf[:n]) != want {
-			t.Fatalf("systemd was sent %q, %v; want %q", buf[:n], err, want)
+		var buf [256]byte
+		for {
+			n, err := conn.Read(buf[:])
+			if first, _, _ := strings.Cut(string(buf[:n]), "\n"); err != nil || first == want {
+				if err != nil {
+					t.Fatalf("systemd was not sent %q: %v", want, err)
+				}
+				return
+			} else if first != "WATCHDOG=1" {
+				t.Fatalf("systemd was sent %q, want %q", buf[:n], want)
+			}
 		}
 	}
 	expectNotification("READY=1")
+	expectNotification("WATCHDOG=1")
+	r.Reload()
+	expectNotification("RELOADING=1")
+	expectNotification("READY=1")
 	r.stop(nil)
 	expectNotification("STOPPING=1")
+}
+
+// TestWatchdogInterval: only the process that systemd means feeds the watchdog.
+func TestWatchdogInterval(t *testing.T) {
+	for _, c := range []struct {
+		usec, pid string
+		want      time.Duration
+	}{
+		{"", "", 0},
+		{"30000000", "", 30 * time.Second},
+		{"30000000", "7", 30 * time.Second},
+		{"30000000", "8", 0},
+		{"soon", "7", 0},
+		{"-1", "7", 0},
+	} {
+		getenv := func(name string) string {
+			return map[string]string{"WATCHDOG_USEC": c.usec, "WATCHDOG_PID": c.pid}[name]
+		}
+		if got := server.WatchdogInterval(getenv, 7); got != c.want {
+			t.Errorf("WATCHDOG_USEC=%s WATCHDOG_PID=%s: %v, want %v", c.usec, c.pid, got, c.want)
+		}
+	}
 }
 
 // TestAnonymousClientLimits: the resources that an anonymous client can hold are

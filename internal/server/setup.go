@@ -28,6 +28,8 @@ import (
 type Setup struct {
 	config   config.Config
 	log      *slog.Logger
+	systemd  supervisor
+	watchdog time.Duration
 	code     string
 	listener net.Listener
 	tls      *certificates // nil: plain HTTP
@@ -49,7 +51,7 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return nil, problems
 	}
-	s := &Setup{config: cfg, log: opts.Log, code: newSetupCode(), made: make(chan struct{})}
+	s := &Setup{config: cfg, log: opts.Log, systemd: supervisor{opts.NotifySocket, opts.Log}, watchdog: opts.Watchdog, code: newSetupCode(), made: make(chan struct{})}
 	s.http = hardened(s.routes(), opts.Timeouts, s.log)
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)
@@ -91,6 +93,9 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 		}
 		served <- s.http.Serve(s.listener)
 	}()
+	defer s.feedWatchdog(ctx)()
+	// It waits for a person: systemd must not count that as a start that takes too long.
+	s.systemd.notify("READY=1\nSTATUS=Waiting for the set-up page: the address and the code are in the log")
 	select {
 	case <-s.made:
 		made = true
@@ -105,6 +110,15 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 		err = s.http.Close()
 	}
 	return made, errors.Join(err, orNil(<-served))
+}
+
+// feedWatchdog sends signs of life until stop is called.
+func (s *Setup) feedWatchdog(ctx context.Context) (stop func()) {
+	ctx, stop = context.WithCancel(ctx)
+	if s.watchdog > 0 {
+		go every(ctx, s.watchdog/2, func() { s.systemd.notify("WATCHDOG=1") })
+	}
+	return stop
 }
 
 func (s *Setup) routes() http.Handler {

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +157,37 @@ func TestSetupAndInit(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("the page did not end")
+	}
+}
+
+// TestSetupNotifiesSystemd: the set-up page waits for a person, so it counts as started and
+// alive.
+func TestSetupNotifiesSystemd(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	setup, err := server.NewSetup(settings(t), server.Options{NotifySocket: name, Watchdog: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := setup.Run(ctx)
+		ended <- err
+	}()
+	for _, want := range []string{"READY=1\nSTATUS=Waiting for the set-up page", "WATCHDOG=1"} {
+		var buf [256]byte
+		n, err := conn.Read(buf[:])
+		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {
+			t.Errorf("systemd was sent %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// healthTimeout is more than /readyz needs, which waits for the disk for a second.
+const healthTimeout = 5 * time.Second
+
+// healthCommand is "porchlight health".
+type healthCommand struct {
+	Config      string `name:"config" placeholder:"FILE" help:"Settings file (YAML) of the server. Also PORCHLIGHT_CONFIG."`
+	AdminListen string `name:"admin-listen" placeholder:"HOST:PORT" help:"Address of the server's /readyz, if no setting has it. Also PORCHLIGHT_ADMIN_LISTEN."`
+}
+
+func (*healthCommand) Help() string {
+	return `The command reads the settings of the server and asks /readyz on admin-listen. It fails if the server does not answer, is starting or stopping, waits for its set-up page, or cannot store updates. Containers, which have no other program to ask with, use it as their health check.
+
+Example:
+
+    porchlight health --config /etc/porchlight/porchlight.yaml`
+}
+
+func (c *healthCommand) Run(s *shell) error {
+	address, err := c.address(s)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, healthTimeout)
+	defer cancel()
+	text, err := readiness(ctx, "http://"+address+"/readyz")
+	if err != nil {
+		return err
+	}
+	return s.print(map[string]string{"health": text}, "%s\n", text)
+}
+
+// address is where the server listens, according to its settings. What is wrong with
+// other settings is for the server to report.
+func (c *healthCommand) address(s *shell) (string, error) {
+	f := settings{File: c.Config, Config: config.Config{AdminListen: c.AdminListen}}
+	cfg, _, err := f.load(s)
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Setting != "" && p.Setting != "admin-listen" })
+		if len(problems) > 0 {
+			return "", problems
+		}
+	}
+	if cfg.AdminOff() {
+		return "", &usageError{"admin-listen is off, so the server has no health check: set it to an address such as 127.0.0.1:8081"}
+	}
+	host, port, err := net.SplitHostPort(cfg.AdminListen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port), err
+}
+
+// readiness returns what url answers, as an error if the server is not ready.
+func readiness(ctx context.Context, url string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", fmt.Errorf("no answer at admin-listen: %w; is the server running, with this admin-listen, and set up?", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	text := strings.TrimSpace(string(body))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("not ready: %s", text)
+	}
+	return text, err
+}
