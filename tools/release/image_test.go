@@ -1,0 +1,226 @@
+package main
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+// maxImage is how large the compressed layers of a platform may be.
+const maxImage = 35 << 20
+
+// TestImage: the archive is a valid image of each platform, small, for a user that is not
+// root. Its content starts with nothing writable but the data directory, and answers its
+// own health check.
+func TestImage(t *testing.T) {
+	r := fixture.release(t, fixture.version)
+	if err := r.writeImage(map[platform]string{linux: fixture.binary}); err != nil {
+		t.Fatal(err)
+	}
+	image := readImage(t, filepath.Join(r.out, "porchlight_"+r.version+"_oci.tar"))
+	file, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file.OS != "linux" || file.Architecture != linux.arch || !file.Created.Time.Equal(r.made) {
+		t.Errorf("%s/%s, created %v", file.OS, file.Architecture, file.Created)
+	}
+	c := file.Config
+	if c.User != "65532:65532" || len(c.Volumes) != 1 || len(c.ExposedPorts) != 1 || c.Labels["org.opencontainers.image.version"] != r.version {
+		t.Errorf("%+v", c)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	var size int64
+	for _, l := range layers {
+		n, err := l.Size()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += n
+		if err := extract(l, root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("image %s/%s: %.1f MiB compressed", file.OS, file.Architecture, mebibytes(size))
+	if size > maxImage {
+		t.Errorf("the layers have %d bytes, more than %d", size, maxImage)
+	}
+	checkAuthorities(t, filepath.Join(root, "etc/ssl/certs/ca-certificates.crt"))
+	runImage(t, root, c)
+}
+
+// runImage runs the entrypoint as a container does, in directories that cannot be written.
+// It is a process of this system: the paths of the image are replaced by those below root.
+func runImage(t *testing.T, root string, c v1.Config) {
+	data := t.TempDir()
+	env := []string{"TMPDIR=/nonexistent", "HOME=/nonexistent", "SSL_CERT_FILE=" + filepath.Join(root, "etc/ssl/certs/ca-certificates.crt")}
+	for _, variable := range c.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		switch name {
+		case "PORCHLIGHT_DATA_DIR":
+			value = data
+		case "PORCHLIGHT_LISTEN":
+			value = freeAddress(t)
+		}
+		env = append(env, name+"="+value)
+	}
+	env = append(env, "PORCHLIGHT_ADMIN_LISTEN="+freeAddress(t), "PORCHLIGHT_DRAIN_DELAY=0s")
+	makeReadOnly(t, root)
+	s := &service{command: append([]string{filepath.Join(root, c.Entrypoint[0])}, c.Cmd...), env: env, dir: filepath.Join(root, "etc")}
+	health := func() ([]byte, error) {
+		return s.other(t, slices.Concat([]string{filepath.Join(root, c.Healthcheck.Test[1])}, c.Healthcheck.Test[2:])...)
+	}
+
+	s.start(t)
+	if printed, err := health(); err == nil {
+		t.Errorf("before there is an account, the health check passes: %s", printed)
+	}
+	s.stop(t)
+	if printed, err := s.other(t, s.command[0], "init"); err != nil {
+		t.Fatalf("init: %v\n%s", err, printed)
+	}
+	took := s.start(t)
+	t.Logf("start to ready: %v", took)
+	if printed, err := health(); err != nil || string(printed) != "ready\n" {
+		t.Errorf("health check: %q, %v", printed, err)
+	}
+	s.stop(t)
+	if printed, err := health(); err == nil {
+		t.Errorf("the health check of a stopped server passes: %s", printed)
+	}
+}
+
+// makeReadOnly takes the permission to write from everybody. It binds only those who are
+// not root.
+func makeReadOnly(t *testing.T, root string) {
+	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chmod(path, info.Mode().Perm()&^0o222)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // so that it can be removed
+		_ = filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
+			if err == nil && info.IsDir() {
+				err = os.Chmod(path, 0o700)
+			}
+			return err
+		})
+	})
+}
+
+// readImage unpacks an archive and returns its image of this platform.
+func readImage(t *testing.T, archive string) v1.Image {
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	if err := unpack(tar.NewReader(f), dir); err != nil {
+		t.Fatal(err)
+	}
+	outer, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := outer.IndexManifest()
+	if err != nil || len(manifest.Manifests) != 1 {
+		t.Fatalf("%+v, %v", manifest, err)
+	}
+	index, err := outer.ImageIndex(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Index(index); err != nil {
+		t.Errorf("the index is invalid: %v", err)
+	}
+	manifest, err = index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range manifest.Manifests {
+		if m.Platform.OS == linux.os && m.Platform.Architecture == linux.arch {
+			image, err := index.Image(m.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return image
+		}
+	}
+	t.Fatalf("no image for %s in %+v", linux, manifest)
+	return nil
+}
+
+// checkAuthorities checks that the certificates are usable, by connecting to nothing.
+func checkAuthorities(t *testing.T, file string) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(pem), "BEGIN CERTIFICATE"); n < 50 {
+		t.Errorf("%d certificates of authorities", n)
+	}
+}
+
+// extract writes the files of a layer below dir.
+func extract(layer v1.Layer, dir string) error {
+	stream, err := layer.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	return unpack(tar.NewReader(stream), dir)
+}
+
+func unpack(t *tar.Reader, dir string) error {
+	for {
+		header, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, filepath.FromSlash(header.Name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		if header.Typeflag == tar.TypeDir {
+			err = os.MkdirAll(to, header.FileInfo().Mode().Perm()|0o700)
+		} else {
+			err = unpackFile(t, to, header.FileInfo().Mode().Perm())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func unpackFile(r io.Reader, to string, mode os.FileMode) error {
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		_ = f.Close() // the other error is the cause
+		return err
+	}
+	return f.Close()
+}
