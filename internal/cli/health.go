@@ -72,7 +72,7 @@ func readiness(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := new(http.Client).Do(r)
 	if err != nil {
 		return "", fmt.Errorf("no answer at admin-listen: %w; is the server running, with this admin-listen, and set up?", err)
 	}

@@ -52,9 +52,9 @@ func WatchdogInterval(getenv func(string) string, pid int) time.Duration {
 	if of := getenv("WATCHDOG_PID"); of != "" && of != strconv.Itoa(pid) {
 		return 0
 	}
-	µs, err := strconv.ParseInt(getenv("WATCHDOG_USEC"), 10, 64)
-	if err != nil || µs < 0 {
+	microseconds, err := strconv.ParseInt(getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || microseconds < 0 {
 		return 0
 	}
-	return time.Duration(µs) * time.Microsecond
+	return time.Duration(microseconds) * time.Microsecond
 }
