@@ -30,7 +30,7 @@ RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./int
 
 # Tests of the race stage that `make test` leaves to `make test-full`: they repeat what a
 # single goroutine does, once for each fault.
-RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestMigrateKilled)$$
+RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
 
 # The end-to-end tests that `make test` runs on NATS as well: a client of each kind of
 # API. `make test-full` runs all but the pictures of pages.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
 )
 
 // person is the card of a user on the board.
@@ -188,6 +190,41 @@ func TestBoardFollowsTheDirectory(t *testing.T) {
 	wait(t, everyone, `!`+person(zoe))
 }
 
+// changing sends a visible change of one user after another at each interval, until the
+// function that it returns is called, which returns how many.
+func (d *demo) changing(t *testing.T, interval time.Duration) (stop func() int) {
+	t.Helper()
+	c, err := client.New(d.URL, client.StaticToken(d.AccessToken), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	sent := make(chan int)
+	go func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		n := 0
+		for u, err := range c.Users(ctx) {
+			if err == nil {
+				_, err = c.SetClaim(ctx, u.ID, "holiday", api.SetClaim{Source: "app", Status: "out_of_office"})
+			}
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				break
+			}
+			n++
+			<-tick.C
+		}
+		sent <- n
+	}()
+	return func() int {
+		cancel()
+		return <-sent
+	}
+}
+
 // TestBoardOfManyUsers: a board of 5,000 users has only those in view in the document. It is
 // scrolled, searched and changed.
 func TestBoardOfManyUsers(t *testing.T) {
@@ -222,7 +259,7 @@ func TestBoardOfManyUsers(t *testing.T) {
 		t.Errorf("a row that stays in view is drawn anew while scrolling: %v", err)
 	}
 	var most int
-	between, tasks := frames(t, board, func() {
+	scroll := func() {
 		script := `(async () => {
 			let most = 0;
 			for (let step = 0; step < 160; step++) {
@@ -235,9 +272,15 @@ func TestBoardOfManyUsers(t *testing.T) {
 		if most, err = chromedp.Run(board, chromedp.Evaluate[int](script, chromedp.EvalAwaitPromise)); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}
+	between, tasks := frames(t, board, scroll)
 	logTimes(t, "times between frames while scrolling", between)
 	logTimes(t, "processor times of tasks while scrolling", tasks)
+	changes := d.changing(t, 10*time.Millisecond)
+	between, tasks = frames(t, board, scroll)
+	t.Logf("%d changes while scrolling", changes())
+	logTimes(t, "times between frames while scrolling and changing", between)
+	logTimes(t, "processor times of tasks while scrolling and changing", tasks)
 	if most > mostRows {
 		t.Errorf("%d rows are in the document while scrolling, want at most %d", most, mostRows)
 	}
