@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // findings is what axe-core finds in the document that hinders people.
@@ -49,6 +50,11 @@ func TestAccessibility(t *testing.T) {
 	d := startDemo(t)
 	tab := d.browseAsAdministrator(t)
 	faces := d.faces(t)
+	looks := []struct {
+		scheme string
+		width  int64
+	}{{"light", 1280}, {"dark", 390}, {"light", 390}, {"dark", 1280}}
+	n := leveltest.Count(t, "schemes and widths of each page that axe checks", 2, 4, 4)
 	for name := range openers() {
 		if !slices.ContainsFunc(faces, func(f face) bool { return f.name == name }) {
 			t.Errorf("there is no page %s", name)
@@ -58,10 +64,8 @@ func TestAccessibility(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			visit(t, tab, f, "light", 1280)
 			do(t, tab, chromedp.Evaluate[chromedp.Void](axe))
-			for _, scheme := range []string{"light", "dark"} {
-				for _, width := range []int64{1280, 390} {
-					look(t, tab, scheme, width)
-				}
+			for _, as := range looks[:n] {
+				look(t, tab, as.scheme, as.width)
 			}
 			for i, open := range openers()[f.name] {
 				evaluate(t, tab, open+", true")
