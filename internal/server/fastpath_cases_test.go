@@ -293,6 +293,7 @@ func TestFastPathProxies(t *testing.T) {
 				{"X-Forwarded-For: unknown", "X-Forwarded-Proto: https"},
 				{"X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: HTTPS", "X-Forwarded-Host: presence.example"},
 				{"X-Forwarded-Proto: http, https", "X-Forwarded-Host: a, b"},
+				{"X-Forwarded-Proto: wss", "X-Forwarded-Host: presence.example"},
 				{"X-Forwarded-Proto: gopher", "X-Forwarded-Host: a b"},
 				{"x-forwarded-for:198.51.100.7", "X-FORWARDED-PROTO:https"},
 				{"X-Request-Id: edge-1:a.b_c"},

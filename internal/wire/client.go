@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -102,11 +103,22 @@ func (p Proxies) follow(c *Client, by *Forwarded) {
 		c.Addr = addr
 	}
 	hops = max(hops, 1)
-	if scheme := strings.ToLower(reported(by.Proto, hops)); scheme == "http" || scheme == "https" {
-		c.Scheme = scheme
-	}
+	c.Scheme = cmp.Or(schemeOf(reported(by.Proto, hops)), c.Scheme)
 	if host := reported(by.Host, hops); plausibleHost(host) {
 		c.Host = host
+	}
+}
+
+// schemeOf is the scheme that a value of X-Forwarded-Proto means; empty if it means none.
+// Traefik reports ws and wss for the request that opens a WebSocket.
+func schemeOf(proto string) string {
+	switch strings.ToLower(proto) {
+	case "http", "ws":
+		return "http"
+	case "https", "wss":
+		return "https"
+	default:
+		return ""
 	}
 }
 

@@ -61,6 +61,8 @@ func TestClient(t *testing.T) {
 			"192.0.2.1 https://p.example",
 		},
 		"a scheme that is set once": {peer, []string{"X-Forwarded-For", "192.0.2.1, 10.0.0.2", "X-Forwarded-Proto", "HTTPS"}, "192.0.2.1 https://x:1"},
+		"an upgrade":                {peer, []string{"X-Forwarded-Proto", "wss"}, "10.0.0.1 https://x:1"},
+		"an upgrade in the clear":   {peer, []string{"X-Forwarded-Proto", "WS"}, "10.0.0.1 http://x:1"},
 		"other schemes":             {peer, []string{"X-Forwarded-Proto", "ftp", "X-Forwarded-Host", "a/b"}, "10.0.0.1 http://x:1"},
 		"an empty host":             {peer, []string{"X-Forwarded-Host", " "}, "10.0.0.1 http://x:1"},
 	} {
