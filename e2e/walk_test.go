@@ -64,6 +64,7 @@ func TestEveryGuideIsTested(t *testing.T) {
 	others := map[string]string{
 		"csharp.md":    "TestCSharpGuide",
 		"workflow.md":  "TestWorkflowGuide",
+		"proxy.md":     "TestProxies",
 		"jetstream.md": "the tests of natsstore",
 	}
 	guides, err := filepath.Glob("../docs/guides/*.md")
