@@ -97,7 +97,7 @@ test-full: ## the same at full length: more kills and faults, every package unde
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
 
-test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, nginx, Caddy, Mono and a C compiler; for test-full, Firefox too
+test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, mypy, nginx, Caddy, Mono and a C compiler; for test-full, Firefox too
 	tools/test-tools
 
 test-unit: ## the Go tests

@@ -94,7 +94,7 @@ var imports = map[string][]string{
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
 	"internal/scim":      {"internal/auth", "internal/directory", "internal/presence", "internal/provision", "internal/quota", "internal/store", "internal/wire"},
-	"internal/ui":        {"internal/wire"},
+	"internal/ui":        {"internal/wire", "sdk/javascript"},
 	"internal/manual":    {"docs", "internal/ui", "internal/wire"},
 
 	"internal/eventsocket": {"internal/auth", "internal/quota", "internal/webhook", "internal/wire"},
@@ -109,6 +109,7 @@ var imports = map[string][]string{
 	},
 	"internal/cli":   {"api", "client", "internal/audit", "internal/config", "internal/server"},
 	"client":         {"api"},
+	"sdk/javascript": nil,
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,
 

@@ -342,13 +342,7 @@ func TestBoardWeighsLittle(t *testing.T) {
 
 // TestBoardModel checks the scripts of the board that know no document, with Node.
 func TestBoardModel(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../internal/ui/assets")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil { // node treats .js as CommonJS
-		t.Fatal(err)
-	}
+	dir := pageModules(t)
 	if output, err := run(t, []string{"ASSETS=" + dir}, "node", "--test", "board.mjs"); err != nil {
 		t.Errorf("board.mjs: %v\n%s", err, output)
 	}

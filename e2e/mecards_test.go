@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +19,7 @@ import (
 // also in a night in which the clocks change; the places of spans in the picture of a day; an
 // explanation in words; and the frames of a session that is resumed, and replaced.
 func TestMeComputes(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../internal/ui/assets")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	dir := pageModules(t)
 	output, err := run(t, []string{"TZ=Europe/Berlin", "ASSETS=" + dir}, "node", "--no-warnings", "me.mjs")
 	if err != nil {
 		t.Fatalf("me.mjs: %v\n%s", err, output)

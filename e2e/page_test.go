@@ -14,7 +14,7 @@ import (
 // ticket. An answer that is cut short is an error.
 func TestPagesDetectDeadServer(t *testing.T) {
 	stream := filepath.Join(t.TempDir(), "stream.mjs") // node treats .js as CommonJS
-	if err := os.WriteFile(stream, []byte(read(t, "internal/ui/assets/client.js")), 0o600); err != nil {
+	if err := os.WriteFile(stream, []byte(read(t, "sdk/javascript/client.js")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(read(t, "docs/streaming.md"), "```js\n")
@@ -66,8 +66,8 @@ func TestPagesDetectDeadServer(t *testing.T) {
 func TestSavedTables(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"package.json": `{"type":"module"}`}
-	for _, name := range []string{"download.js", "session.js", "client.js"} {
-		files[name] = read(t, "internal/ui/assets/"+name)
+	for _, file := range []string{"internal/ui/assets/download.js", "internal/ui/assets/session.js", "sdk/javascript/client.js"} {
+		files[filepath.Base(file)] = read(t, file)
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

@@ -18,13 +18,17 @@ import (
 
 // TestDocumentation pastes every command of README and the guides into a new terminal, in
 // order, as a reader would: a shell without variables of ours, with an empty home
-// directory, in a directory that looks like a clone. Blocks of ```sh are run, blocks of
-// ```text are not. A command that fails ends the page.
+// directory, in a directory that looks like a clone, in which the client libraries are
+// installed. Blocks of ```sh are run, and so are the programs in blocks of ```javascript,
+// ```python and ```go. Other blocks, such as ```text, are not. A command that fails ends the
+// page.
 //
 // Comments after a block say more about it:
 //
 //	<!-- prints: TEXT -->     the output must contain this
 //	<!-- never: TEXT -->      the output must not contain this
+//	<!-- until: TEXT -->      the program does not end by itself: it is stopped when it has
+//	                          printed this
 //	<!-- terminal: server --> the block runs in a second terminal, until Ctrl-C or the
 //	                          next such block
 //	<!-- logs: TEXT -->       the second terminal must show this
@@ -42,7 +46,7 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range append([]string{"../README.md"}, guides...) {
+	for _, page := range append([]string{"../README.md", "../docs/getting-started.md", "../docs/sdks.md"}, guides...) {
 		page = strings.TrimPrefix(page, "../")
 		if blocks := shellBlocks(t, page); len(blocks) > 0 {
 			t.Run(page, func(t *testing.T) { pasteAll(t, blocks) })
@@ -104,12 +108,28 @@ paste_lines() {
 	grep -hE "$1" "$page/terminal" "$page/output" >"$page/pasted"
 	. "$page/pasted"
 }
+run_until() { # TEXT COMMAND...: stops the command when it has printed the text
+	text=$1
+	shift
+	"$@" >"$page/program" 2>&1 &
+	program=$!
+	for attempt in $(seq 600); do
+		if grep -qF -- "$text" "$page/program" || ! kill -0 "$program" 2>/dev/null; then break; fi
+		sleep 0.1
+	done
+	kill "$program" || true
+	wait "$program" || true
+	cat "$page/program"
+}
 : >"$page/terminal"
 terminal=
 `
 
 // script is what the shell runs for the block.
 func (b *block) script(port string) string {
+	if b.language != "sh" {
+		return b.runProgram()
+	}
 	commands := strings.NewReplacer(
 		"npm ci --prefix e2e --ignore-scripts\n", "",
 		"go run ./cmd/porchlight", binary,
@@ -128,6 +148,21 @@ func (b *block) script(port string) string {
 		commands += "paste_lines '" + pattern + "'\n"
 	}
 	return commands
+}
+
+// runProgram is what the shell runs for a program. repository is the path of the Go module.
+func (b *block) runProgram() string {
+	const stop = "END_OF_PROGRAM"
+	file := map[string]string{"javascript": "program.mjs", "python": "program.py", "go": "program.go"}[b.language]
+	command := map[string]string{"javascript": "node program.mjs", "python": "python3 program.py", "go": "./program"}[b.language]
+	text := "cat >" + file + " <<'" + stop + "'\n" + b.commands + stop + "\n"
+	if b.language == "go" {
+		text += "go build -C \"$repository\" -o \"$PWD/program\" \"$PWD/program.go\"\n"
+	}
+	if b.until != "" {
+		command = "run_until '" + b.until + "' " + command
+	}
+	return text + command + "\n"
 }
 
 func (b *block) check(t *testing.T, output, port string) {
@@ -163,8 +198,11 @@ func runScript(t *testing.T, dir, script string, blocks []block, port string) st
 	if err != nil {
 		t.Fatal(err)
 	}
-	clone, home := filepath.Join(dir, "clone"), filepath.Join(dir, "home")
-	for _, err := range []error{os.Mkdir(clone, 0o700), os.Mkdir(home, 0o700), os.Symlink(e2e, filepath.Join(clone, "e2e"))} {
+	home, programs := filepath.Join(dir, "home"), filepath.Join(dir, "bin")
+	for _, err := range []error{
+		os.Rename(sdkDirectory(t), filepath.Join(dir, "clone")), os.Symlink(e2e, filepath.Join(dir, "clone", "e2e")),
+		os.Mkdir(home, 0o700), os.Mkdir(programs, 0o700), os.Symlink(binary, filepath.Join(programs, "porchlight")),
+	} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,11 +210,11 @@ func runScript(t *testing.T, dir, script string, blocks []block, port string) st
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", script)
-	command.Dir = clone
-	command.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + dir,
-		"PORCHLIGHT_LISTEN=127.0.0.1:" + port, "PORCHLIGHT_ADMIN_LISTEN=127.0.0.1:0",
-	}
+	command.Dir = filepath.Join(dir, "clone")
+	command.Env = append(cleanEnv(t), append(sdkEnvironment(t),
+		"PATH="+programs+":"+os.Getenv("PATH"), "HOME="+home, "TMPDIR="+dir, "repository="+filepath.Dir(e2e),
+		"PORCHLIGHT_LISTEN=127.0.0.1:"+port, "PORCHLIGHT_ADMIN_LISTEN=127.0.0.1:0",
+	)...)
 	if slices.ContainsFunc(blocks, func(b block) bool { return strings.Contains(b.commands, "porchlight demo") }) {
 		command.Env = append(command.Env, storeEnv(t)...)
 	}
@@ -209,29 +247,33 @@ func freePort(t *testing.T) string {
 
 // A block is a sequence of commands of a page, and what its comments say.
 type block struct {
+	language      string
 	commands      string
 	prints, never []string
 	output        string // what the page shows of the output
 	terminal      bool
 	logs, paste   []string
+	until         string
 }
 
-var blockNote = regexp.MustCompile(`^<!-- (prints|never|terminal|logs|paste): (.*) -->$`)
+var programFence = regexp.MustCompile("\n```(sh|javascript|python|go)\n")
+
+var blockNote = regexp.MustCompile(`^<!-- (prints|never|until|terminal|logs|paste): (.*) -->$`)
 
 func shellBlocks(t *testing.T, page string) []block {
 	t.Helper()
 	var blocks []block
 	text := read(t, page)
 	for {
-		_, rest, found := strings.Cut(text, "\n```sh\n")
-		if !found {
+		begin := programFence.FindStringSubmatchIndex(text)
+		if begin == nil {
 			return blocks
 		}
-		commands, after, found := strings.Cut(rest, "\n```\n")
+		commands, after, found := strings.Cut(text[begin[1]:], "\n```\n")
 		if !found {
 			t.Fatalf("%s: a block is not closed", page)
 		}
-		b := block{commands: commands + "\n"}
+		b := block{language: text[begin[2]:begin[3]], commands: commands + "\n"}
 		for {
 			line, next, _ := strings.Cut(after, "\n")
 			note := blockNote.FindStringSubmatch(line)
@@ -259,6 +301,9 @@ func (b *block) note(kind, text string) {
 		b.terminal = true
 	case "logs":
 		b.logs = append(b.logs, text)
+	case "until":
+		b.until = text
+		b.prints = append(b.prints, text)
 	case "paste":
 		b.paste = append(b.paste, text)
 	}

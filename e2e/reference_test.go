@@ -72,7 +72,7 @@ func TestSamples(t *testing.T) {
 		}
 	}
 	given, _ := json.Marshal(users)
-	assets := moduleCopy(t, "../internal/ui/assets")
+	assets := pageModules(t)
 	output, err := run(t, []string{"ASSETS=" + assets, "URL=" + d.URL, "USERS=" + string(given)}, "node", "samples.mjs")
 	if err != nil {
 		t.Fatalf("samples.mjs: %v\n%s", err, output)
@@ -94,15 +94,20 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// moduleCopy copies the scripts of a directory to where node reads them as modules.
-func moduleCopy(t *testing.T, from string) string {
+// pageModules copies the scripts of the pages to where node reads them as modules.
+func pageModules(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("../internal/ui/assets")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{
+		"client.js":    read(t, "sdk/javascript/client.js"),
+		"package.json": `{"type":"module"}`, // node treats .js as CommonJS
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

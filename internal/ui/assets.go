@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/wire"
+	"porchlight.dev/porchlight/sdk/javascript"
 )
 
 //go:embed assets
@@ -81,9 +82,10 @@ func entityTag(content []byte) string {
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
-// assets are all files below the directory assets, by their names there. Their addresses have
-// the version, which is a digest of all of them: a browser may keep each for ever, and a page
-// never runs with scripts of another version of the server.
+// assets are all files below the directory assets, by their names there, and the module that
+// the pages share with the JavaScript SDK. Their addresses have the version, which is a digest
+// of all of them: a browser may keep each for ever, and a page never runs with scripts of
+// another version of the server.
 type assets struct {
 	version string
 	files   map[string]*File
@@ -100,24 +102,30 @@ func loadAssets() *assets {
 		panic(err) // the directory is embedded
 	}
 	digest := sha256.New()
-	_ = fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error { // embedded files are readable
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		content, err := fs.ReadFile(root, name)
-		if err != nil {
-			return err
-		}
-		_, _ = fmt.Fprintf(digest, "%s %d\n", name, len(content)) // a hash never fails
-		_, _ = digest.Write(content)
-		if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
-			a.files[name] = NewFile(mediaType, content)
-			a.loads[name] = sync.OnceValue(func() []string { return a.modules(name) })
-		}
-		return nil
-	})
+	for _, files := range []fs.FS{root, javascript.Served} {
+		_ = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error { // embedded files are readable
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := fs.ReadFile(files, name)
+			if err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(digest, "%s %d\n", name, len(content)) // a hash never fails
+			_, _ = digest.Write(content)
+			a.add(name, content)
+			return nil
+		})
+	}
 	a.version = base64.RawURLEncoding.EncodeToString(digest.Sum(nil)[:9])
 	return a
+}
+
+func (a *assets) add(name string, content []byte) {
+	if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
+		a.files[name] = NewFile(mediaType, content)
+		a.loads[name] = sync.OnceValue(func() []string { return a.modules(name) })
+	}
 }
 
 // mediaTypes are fixed because package mime depends on the machine. Other files, such as

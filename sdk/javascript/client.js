@@ -1,20 +1,21 @@
-// The client of the API that the pages use: requests, lists in pages, and a stream that
-// reconnects by itself. It depends on nothing but fetch and WebSocket, so it runs in other
-// browsers' pages and in Node as well. docs/streaming.md describes the stream.
+// The client of the API that the server's pages use, and on which the SDK is built: requests,
+// lists in pages, and a stream over a WebSocket that reconnects by itself. It depends on
+// nothing but fetch and WebSocket. docs/streaming.md describes the stream.
 
 const OPENING = 15_000; // ms, for each step until the first frame
 const ANSWERING = 10_000; // ms, for the answer to a ping
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
 
-// A Problem is an answer other than success, in the words of its problem document.
+// A Problem is an answer other than success, in the words of its problem document, or of an
+// error of Zoom's API or of OAuth.
 export class Problem extends Error {
   // retryAfter is in seconds.
   constructor(status, document, retryAfter) {
-    super(document.detail || document.title || `The server answered with status ${status}.`);
+    super(document.detail || document.title || document.message || document.reason || `The server answered with status ${status}.`);
     this.status = status;
     this.document = document;
-    this.code = String(document.type ?? "").split("/").pop(); // such as "user-not-found"
+    this.code = String(document.type ?? document.code ?? document.error ?? "").split("/").pop(); // such as "user-not-found"
     this.retryAfter = retryAfter * 1_000 || 0;
   }
 
