@@ -35,7 +35,7 @@ var systemRights = map[string]Right{
 
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
-	/docs /docs/start /docs/openapi.yaml /docs/openapi.json /docs/problems /docs/problems/{slug} /help /help/index.json /help/{page...}
+	/docs /docs/start /docs/openapi.yaml /docs/openapi.json /docs/openapi-3.0.json /docs/problems /docs/problems/{slug} /help /help/index.json /help/{page...}
 	/ui/{version}/{file...} /admin /admin/{rest...} /signage/{secret} /signin /welcome /account /device /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.

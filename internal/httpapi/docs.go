@@ -26,10 +26,11 @@ var pages = template.Must(template.New("pages").Parse(pagesText))
 
 func (a *API) mountPages(rt *wire.Router) {
 	for pattern, h := range map[string]wire.Handler{
-		"/docs/openapi.yaml":    openAPI,
-		"/docs/openapi.json":    openAPIAsJSON(),
-		"/docs/problems":        text("problems", "Problems", api.Kinds()),
-		"/docs/problems/{slug}": explainProblem,
+		"/docs/openapi.yaml":     openAPI,
+		"/docs/openapi.json":     convertedOpenAPI(yaml.YAMLToJSON),
+		"/docs/openapi-3.0.json": convertedOpenAPI(yaml.YAMLToJSON, openAPI30),
+		"/docs/problems":         text("problems", "Problems", api.Kinds()),
+		"/docs/problems/{slug}":  explainProblem,
 	} {
 		rt.Handle("GET", pattern, a, a.Site.OwnHost(h))
 	}
@@ -99,11 +100,18 @@ func openAPI(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// openAPIAsJSON serves the same document to scripts, which cannot read YAML.
-func openAPIAsJSON() wire.Handler {
+// convertedOpenAPI serves the same document in another form: as JSON to scripts, which
+// cannot read YAML, or in an older version of OpenAPI.
+func convertedOpenAPI(steps ...func([]byte) ([]byte, error)) wire.Handler {
 	converted := sync.OnceValues(func() (*ui.File, error) {
-		document, err := yaml.YAMLToJSON(api.OpenAPI)
-		return ui.NewFile("application/json", document), err
+		document := api.OpenAPI
+		for _, convert := range steps {
+			var err error
+			if document, err = convert(document); err != nil {
+				return nil, err
+			}
+		}
+		return ui.NewFile("application/json", document), nil
 	})
 	return func(w http.ResponseWriter, r *http.Request) error {
 		file, err := converted()

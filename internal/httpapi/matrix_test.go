@@ -28,7 +28,7 @@ import (
 
 // open lists the routes for browsers, which take no token.
 var open = []string{
-	"/docs/openapi.yaml", "/docs/openapi.json", "/docs/problems", "/docs/problems/{slug}",
+	"/docs/openapi.yaml", "/docs/openapi.json", "/docs/openapi-3.0.json", "/docs/problems", "/docs/problems/{slug}",
 }
 
 const (

@@ -71,7 +71,7 @@ function Group({ tag, list, current, open }) {
 function Overview({ doc, missing }) {
   return html`<article><h1>${texts.title}</h1><${Alert}>${missing && texts.gone}<//>
     <div class="manual prose"><${Prose} text=${doc.info.description} />
-    <p>${texts.documents} <a href="/docs/openapi.yaml">openapi.yaml</a>, <a href="/docs/openapi.json">openapi.json</a>.</p>
+    <p>${texts.documents} <a href="/docs/openapi.yaml">openapi.yaml</a>, <a href="/docs/openapi.json">openapi.json</a>, <a href="/docs/openapi-3.0.json">openapi-3.0.json</a>.</p>
     <p><a href="/docs/start">${texts.start}</a></p></div></article>`;
 }
 

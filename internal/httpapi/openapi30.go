@@ -1,0 +1,184 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"path"
+	"slices"
+)
+
+// The document in the form of OpenAPI 3.0, for generators that cannot read 3.1. It is made
+// from the document itself, so that there is no second one to maintain.
+
+// openAPI30 rewrites a document of OpenAPI 3.1, in JSON, as one of 3.0. It leaves out the
+// webhooks, which 3.0 does not have.
+func openAPI30(document []byte) ([]byte, error) {
+	var doc map[string]any
+	if err := json.Unmarshal(document, &doc); err != nil {
+		return nil, err
+	}
+	doc["openapi"] = "3.0.3"
+	delete(doc, "webhooks")
+	if info, ok := doc["info"].(map[string]any); ok {
+		delete(info, "summary")
+	}
+	downgrade(doc)
+	components, _ := doc["components"].(map[string]any)
+	schemas, _ := components["schemas"].(map[string]any)
+	completeNullable(doc, schemas)
+	return json.Marshal(doc)
+}
+
+// downgrade rewrites the schemas in a part of the document that is not a schema. Examples
+// stay as they are: their members only look like keywords.
+func downgrade(node any) {
+	if list, ok := node.([]any); ok {
+		for _, item := range list {
+			downgrade(item)
+		}
+	}
+	object, _ := node.(map[string]any)
+	for key, value := range object {
+		switch key {
+		case "example", "examples":
+		case "schema":
+			downgradeSchema(value)
+		case "schemas":
+			downgradeMembers(value)
+		default:
+			downgrade(value)
+		}
+	}
+}
+
+// downgradeMembers rewrites schemas in an object by name, or in a list.
+func downgradeMembers(node any) {
+	list, _ := node.([]any)
+	for _, schema := range list {
+		downgradeSchema(schema)
+	}
+	object, _ := node.(map[string]any)
+	for _, schema := range object {
+		downgradeSchema(schema)
+	}
+}
+
+func downgradeSchema(node any) {
+	s, ok := node.(map[string]any)
+	if !ok {
+		return // true or false
+	}
+	for _, key := range []string{"items", "additionalProperties"} {
+		downgradeSchema(s[key])
+	}
+	for _, key := range []string{"properties", "anyOf", "oneOf", "allOf"} {
+		downgradeMembers(s[key])
+	}
+	if value, ok := s["const"]; ok {
+		s["enum"] = []any{value}
+		delete(s, "const")
+	}
+	if list, ok := s["enum"].([]any); ok { // "nullable" says that null is allowed
+		s["enum"] = slices.DeleteFunc(list, func(value any) bool { return value == nil })
+	}
+	if list, ok := s["examples"].([]any); ok && len(list) > 0 {
+		s["example"] = list[0]
+		delete(s, "examples")
+	}
+	downgradeType(s)
+	downgradeAlternatives(s, "anyOf")
+	downgradeAlternatives(s, "oneOf")
+	if ref, ok := s["$ref"]; ok && len(s) > 1 { // 3.0 ignores what is beside a reference
+		s["allOf"] = []any{map[string]any{"$ref": ref}}
+		delete(s, "$ref")
+	}
+}
+
+// downgradeType replaces a list of types. A value of several types, null apart, has none in
+// 3.0, where no type means any.
+func downgradeType(s map[string]any) {
+	if values, ok := s["enum"].([]any); ok && s["type"] == nil && len(values) > 0 {
+		s["type"] = "string"
+		if _, number := values[0].(float64); number {
+			s["type"] = "integer"
+		}
+	}
+	list, ok := s["type"].([]any)
+	if !ok {
+		return
+	}
+	delete(s, "type")
+	if slices.Contains(list, any("null")) {
+		s["nullable"] = true
+	}
+	rest := slices.DeleteFunc(list, func(name any) bool { return name == "null" })
+	if len(rest) == 1 {
+		s["type"] = rest[0]
+	}
+}
+
+// downgradeAlternatives takes null out of a list of alternatives. If one alternative is left,
+// the schema is that one.
+func downgradeAlternatives(s map[string]any, key string) {
+	list, ok := s[key].([]any)
+	if !ok {
+		return
+	}
+	rest := slices.DeleteFunc(slices.Clone(list), func(item any) bool {
+		schema, _ := item.(map[string]any)
+		return schema["type"] == "null"
+	})
+	if len(rest) == len(list) {
+		return
+	}
+	s["nullable"] = true
+	s[key] = rest
+	if len(rest) > 1 {
+		return
+	}
+	delete(s, key)
+	only, _ := rest[0].(map[string]any)
+	if _, isRef := only["$ref"]; isRef {
+		s["allOf"] = rest
+		return
+	}
+	for name, value := range only {
+		if _, given := s[name]; !given {
+			s[name] = value
+		}
+	}
+}
+
+// completeNullable gives each nullable schema its type, without which 3.0 ignores
+// "nullable". A schema of several types has none, and allows null anyway.
+func completeNullable(node any, schemas map[string]any) {
+	switch n := node.(type) {
+	case []any:
+		for _, item := range n {
+			completeNullable(item, schemas)
+		}
+	case map[string]any:
+		if n["nullable"] == true && n["type"] == nil {
+			if n["type"] = typeOf(n, schemas); n["type"] == nil {
+				delete(n, "type")
+				delete(n, "nullable")
+			}
+		}
+		for _, value := range n {
+			completeNullable(value, schemas)
+		}
+	}
+}
+
+// typeOf follows the references of a schema to its type.
+func typeOf(s, schemas map[string]any) any {
+	if list, ok := s["allOf"].([]any); ok && len(list) == 1 {
+		next, _ := list[0].(map[string]any)
+		return typeOf(next, schemas)
+	}
+	ref, ok := s["$ref"].(string)
+	if !ok {
+		return s["type"]
+	}
+	next, _ := schemas[path.Base(ref)].(map[string]any)
+	return typeOf(next, schemas)
+}
