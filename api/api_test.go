@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
 )
@@ -24,6 +26,26 @@ func TestTheDocumentIsOpenAPI(t *testing.T) {
 			if operation.Summary == "" || len(operation.Tags) != 1 {
 				t.Errorf("%s %s has no summary, or not one tag", method, path)
 			}
+			checkExamples(t, method+" "+path, item, operation)
+		}
+	}
+}
+
+// checkExamples: tools send the examples of parameters and request bodies, and where there
+// is none a placeholder, which the server refuses. Document checks that each is valid.
+func checkExamples(t *testing.T, where string, item *openapi3.PathItem, operation *openapi3.Operation) {
+	t.Helper()
+	for _, parameter := range slices.Concat(item.Parameters, operation.Parameters) {
+		if p := parameter.Value; p.Example == nil && p.Examples == nil {
+			t.Errorf("%s: parameter %s has no example", where, p.Name)
+		}
+	}
+	if operation.RequestBody == nil {
+		return
+	}
+	for media, body := range operation.RequestBody.Value.Content {
+		if body.Example == nil && body.Examples == nil {
+			t.Errorf("%s: the request body of type %s has no example", where, media)
 		}
 	}
 }

@@ -44,8 +44,22 @@ func downgrade(node any) {
 			downgradeSchema(value)
 		case "schemas":
 			downgradeMembers(value)
+		case "security":
+			downgradeSecurity(value)
 		default:
 			downgrade(value)
+		}
+	}
+}
+
+// downgradeSecurity leaves out the scopes of the requirements: in 3.0, only schemes of OAuth
+// and OpenID Connect have them, and the document has schemes of HTTP.
+func downgradeSecurity(node any) {
+	list, _ := node.([]any)
+	for _, item := range list {
+		requirement, _ := item.(map[string]any)
+		for scheme := range requirement {
+			requirement[scheme] = []any{}
 		}
 	}
 }
@@ -77,7 +91,7 @@ func downgradeSchema(node any) {
 		s["enum"] = []any{value}
 		delete(s, "const")
 	}
-	if list, ok := s["enum"].([]any); ok { // "nullable" says that null is allowed
+	if list, ok := s["enum"].([]any); ok { // generators refuse null among values; they read "nullable"
 		s["enum"] = slices.DeleteFunc(list, func(value any) bool { return value == nil })
 	}
 	if list, ok := s["examples"].([]any); ok && len(list) > 0 {
@@ -85,6 +99,8 @@ func downgradeSchema(node any) {
 		delete(s, "examples")
 	}
 	downgradeType(s)
+	downgradeBound(s, "minimum", "exclusiveMinimum")
+	downgradeBound(s, "maximum", "exclusiveMaximum")
 	downgradeAlternatives(s, "anyOf")
 	downgradeAlternatives(s, "oneOf")
 	if ref, ok := s["$ref"]; ok && len(s) > 1 { // 3.0 ignores what is beside a reference
@@ -113,6 +129,13 @@ func downgradeType(s map[string]any) {
 	rest := slices.DeleteFunc(list, func(name any) bool { return name == "null" })
 	if len(rest) == 1 {
 		s["type"] = rest[0]
+	}
+}
+
+// downgradeBound replaces an exclusive bound, which in 3.0 says how to read the other one.
+func downgradeBound(s map[string]any, bound, exclusive string) {
+	if value, ok := s[exclusive].(float64); ok {
+		s[bound], s[exclusive] = value, true
 	}
 }
 
