@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestDocumentation pastes every command of README and the guides into a new terminal, in
-// order, as a reader would: a shell without variables of ours, with an empty home
+// TestDocumentation pastes every command of README, some pages and the guides into a new
+// terminal, in order, as a reader would: a shell without variables of ours, with an empty home
 // directory, in a directory that looks like a clone, in which the client libraries are
 // installed. Blocks of ```sh are run, and so are the programs in blocks of ```javascript,
 // ```python and ```go. Other blocks, such as ```text, are not. A command that fails ends the
@@ -38,15 +38,16 @@ import (
 // A block of ```output after it has lines that must be in the output, in this order; an
 // ellipsis stands for any text.
 //
-// Only this differs from what a reader types: `go run ./cmd/porchlight` and `make build`
-// use the binary that is built already, `npm ci` does nothing because `make test-tools` ran
-// it, and the port is a free one.
+// Only this differs from what a reader types: `porchlight` is in the PATH, `go run
+// ./cmd/porchlight` and `make build` use the same binary, which is built already, `npm ci`
+// does nothing because `make test-tools` ran it, the ports are free ones, /var/lib and
+// /backups are directories of the test, and nobody becomes another user.
 func TestDocumentation(t *testing.T) {
 	guides, err := filepath.Glob("../docs/guides/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range append([]string{"../README.md", "../docs/getting-started.md", "../docs/sdks.md"}, guides...) {
+	for _, page := range append([]string{"../README.md", "../docs/getting-started.md", "../docs/sdks.md", "../docs/operations.md"}, guides...) {
 		page = strings.TrimPrefix(page, "../")
 		if blocks := shellBlocks(t, page); len(blocks) > 0 {
 			t.Run(page, func(t *testing.T) { pasteAll(t, blocks) })
@@ -57,34 +58,37 @@ func TestDocumentation(t *testing.T) {
 // pasteAll runs the blocks in one shell and checks what they print.
 func pasteAll(t *testing.T, blocks []block) {
 	dir := t.TempDir()
-	port := freePort(t)
+	at := ports{freePort(t), freePort(t)}
 	script := filepath.Join(dir, "script")
 	text := []string{terminalFunctions}
 	for i, b := range blocks {
-		text = append(text, fmt.Sprintf("printf '\\n%s%d\\n'", blockMark, i), b.script(port))
+		text = append(text, fmt.Sprintf("printf '\\n%s%d\\n'", blockMark, i), b.script(at))
 	}
 	text = append(text, "close_terminal\nprintf '\\n"+blockMark+"end\\n'")
 	if err := os.WriteFile(script, []byte(strings.Join(text, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	printed := runScript(t, dir, script, blocks, port)
+	printed := runScript(t, dir, script, blocks, at)
 	outputs := strings.Split(printed, "\n"+blockMark)[1:]
 	for i, b := range blocks {
 		if i >= len(outputs)-1 { // without the mark after it
 			t.Fatalf("the command ended the page:\n%s\nprinted\n%s", b.commands, outputs[len(outputs)-1])
 		}
-		b.check(t, outputs[i], port)
+		b.check(t, outputs[i], at.api)
 	}
 	if metrics, err := os.ReadFile(filepath.Join(dir, "metrics")); err == nil {
 		checkNoLimitReached(t, string(metrics))
 	}
 }
 
+// ports are those of the page's server.
+type ports struct{ api, admin string }
+
 const blockMark = "==== block "
 
 // terminalFunctions open and close the second terminal, and paste from it.
 const terminalFunctions = `set -e -m -o pipefail
-readonly page=$PWD/..
+readonly page=${PWD%/*}
 exec </dev/null >"$page/output" 2>&1
 await() { # PATTERN FILE...: until a line matches
 	for attempt in $(seq 600); do
@@ -126,7 +130,7 @@ terminal=
 `
 
 // script is what the shell runs for the block.
-func (b *block) script(port string) string {
+func (b *block) script(at ports) string {
 	if b.language != "sh" {
 		return b.runProgram()
 	}
@@ -134,7 +138,11 @@ func (b *block) script(port string) string {
 		"npm ci --prefix e2e --ignore-scripts\n", "",
 		"go run ./cmd/porchlight", binary,
 		"make build", "cp "+binary+" porchlight",
-		"127.0.0.1:8080", "127.0.0.1:"+port,
+		"127.0.0.1:8080", "127.0.0.1:"+at.api,
+		"127.0.0.1:8081", "127.0.0.1:"+at.admin,
+		"/var/lib/", `"$page"/lib/`,
+		"/backups/", `"$page"/backups/`,
+		"sudo -u porchlight ", "",
 	).Replace(b.commands)
 	if b.terminal {
 		// exec, so that the signal reaches the server and not a shell.
@@ -192,7 +200,7 @@ func (b *block) check(t *testing.T, output, port string) {
 
 // runScript runs the script in a directory that has of a clone what the pages use, and
 // returns what was printed.
-func runScript(t *testing.T, dir, script string, blocks []block, port string) string {
+func runScript(t *testing.T, dir, script string, blocks []block, at ports) string {
 	t.Helper()
 	e2e, err := filepath.Abs(".")
 	if err != nil {
@@ -202,6 +210,7 @@ func runScript(t *testing.T, dir, script string, blocks []block, port string) st
 	for _, err := range []error{
 		os.Rename(sdkDirectory(t), filepath.Join(dir, "clone")), os.Symlink(e2e, filepath.Join(dir, "clone", "e2e")),
 		os.Mkdir(home, 0o700), os.Mkdir(programs, 0o700), os.Symlink(binary, filepath.Join(programs, "porchlight")),
+		os.Mkdir(filepath.Join(dir, "lib"), 0o700), os.Mkdir(filepath.Join(dir, "backups"), 0o700),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -213,7 +222,7 @@ func runScript(t *testing.T, dir, script string, blocks []block, port string) st
 	command.Dir = filepath.Join(dir, "clone")
 	command.Env = append(cleanEnv(t), append(sdkEnvironment(t),
 		"PATH="+programs+":"+os.Getenv("PATH"), "HOME="+home, "TMPDIR="+dir, "repository="+filepath.Dir(e2e),
-		"PORCHLIGHT_LISTEN=127.0.0.1:"+port, "PORCHLIGHT_ADMIN_LISTEN=127.0.0.1:0",
+		"PORCHLIGHT_LISTEN=127.0.0.1:"+at.api, "PORCHLIGHT_ADMIN_LISTEN=127.0.0.1:"+at.admin,
 	)...)
 	if slices.ContainsFunc(blocks, func(b block) bool { return strings.Contains(b.commands, "porchlight demo") }) {
 		command.Env = append(command.Env, storeEnv(t)...)
