@@ -100,14 +100,16 @@ var imports = map[string][]string{
 	"internal/eventsocket": {"internal/auth", "internal/quota", "internal/webhook", "internal/wire"},
 
 	// The program.
-	"internal/config": nil,
+	"internal/certificate":          nil,
+	"internal/certificate/acmetest": nil,
+	"internal/config":               nil,
 	"internal/server": {
-		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
+		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/certificate", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/telemetry", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},
-	"internal/cli":   {"api", "client", "internal/audit", "internal/config", "internal/server"},
+	"internal/cli":   {"api", "client", "internal/audit", "internal/certificate", "internal/config", "internal/server"},
 	"client":         {"api"},
 	"sdk/javascript": nil,
 	"cmd/porchlight": {"internal/cli"},

@@ -40,8 +40,8 @@ const timeout = 30 * time.Second
 
 // New returns a client for the server at baseURL, such as
 // "https://presence.example.com". If httpClient is nil, the client uses one with a
-// timeout of 30 seconds. [NewHTTPClient] returns one for a server whose certificate the system does not
-// trust.
+// timeout of 30 seconds. [NewHTTPClient] and [NewPinnedHTTPClient] return one for a server
+// whose certificate the system does not trust.
 func New(baseURL string, tokens TokenSource, httpClient *http.Client) (*Client, error) {
 	base, err := checkBase(baseURL)
 	if err != nil {

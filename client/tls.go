@@ -1,8 +1,11 @@
 package client
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,12 +27,44 @@ func NewHTTPClient(caFile string) (*http.Client, error) {
 	if !trusted.AppendCertsFromPEM(data) {
 		return nil, fmt.Errorf("%s has no certificate: expected one or more in PEM format", caFile)
 	}
+	return newHTTPClient(&tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}), nil
+}
+
+// NewPinnedHTTPClient returns an HTTP client for [New] and [NewAccountCredentials] that
+// trusts only a server with one key, whatever its certificate says: that of a self-signed
+// certificate, also after its renewal. pin is the SHA-256 of the public key in the form of
+// curl's --pinnedpubkey, "sha256//" and base64, as "porchlight certificate" prints it. The
+// client has a timeout of 30 seconds.
+func NewPinnedHTTPClient(pin string) (*http.Client, error) {
+	text, ok := strings.CutPrefix(pin, "sha256//")
+	want, err := base64.StdEncoding.DecodeString(text)
+	if !ok || err != nil || len(want) != sha256.Size {
+		return nil, fmt.Errorf("%q is not the pin of a key: expected sha256// and 44 characters of base64, as \"porchlight certificate\" prints it", pin)
+	}
+	return newHTTPClient(&tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // the key is compared instead
+		VerifyConnection: func(state tls.ConnectionState) error {
+			key := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
+			if bytes.Equal(key[:], want) {
+				return nil
+			}
+			return &connectError{"the server's key is not the pinned one, but sha256//" + base64.StdEncoding.EncodeToString(key[:]), ErrPinMismatch}
+		},
+	}), nil
+}
+
+// ErrPinMismatch is the cause of an error of a client of [NewPinnedHTTPClient]: the server
+// has another key. Either it was replaced, or somebody is between client and server.
+var ErrPinMismatch = errors.New("the server's key is not the pinned one")
+
+func newHTTPClient(config *tls.Config) *http.Client {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport = standard.Clone()
 	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}
-	return &http.Client{Timeout: timeout, Transport: transport}, nil
+	transport.TLSClientConfig = config
+	return &http.Client{Timeout: timeout, Transport: transport}
 }
 
 // A connectError describes in operators' terms why a connection failed.

@@ -4,7 +4,7 @@
 // It is separate from server, which it starts. Every other command uses the
 // public API through package client, like any other program. The exceptions are
 // the commands that work on a store or on the settings: init, backup, restore,
-// verify, config, health, and "app list" and "app rotate" of a stopped server. Run is the
+// verify, certificate, config, health, and "app list" and "app rotate" of a stopped server. Run is the
 // whole program except for the exit, so that tests can run it in process.
 //
 // It guarantees that an error says what to do, that standard output contains only
@@ -71,6 +71,7 @@ type commands struct {
 	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`
 	System       systemCommands       `cmd:"" help:"Manage the accounts of a server, as its operator."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
+	Certificate  certificateCommand   `cmd:"" help:"List the certificates of a server, with their expiry and keys."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
 	Health       healthCommand        `cmd:"" warns:"never" help:"Ask the server on this machine whether it is ready."`

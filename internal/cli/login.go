@@ -19,6 +19,7 @@ import (
 type loginCommand struct {
 	URL     string   `name:"url" group:"Connection" placeholder:"URL" help:"URL of the server. By default that of the profile."`
 	CAFile  string   `name:"ca-file" group:"Connection" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's."`
+	Pinned  string   `name:"pinned-pubkey" group:"Connection" placeholder:"sha256//KEY" help:"SHA-256 of the only key of the server to trust, as \"porchlight certificate\" prints it."`
 	Profile string   `name:"profile" group:"Connection" placeholder:"NAME" help:"Profile for the login. By default the profile of this server, which is created with the name of the server if there is none."`
 	Scope   []string `name:"scope" placeholder:"SCOPE" help:"Scope to request. Repeat the flag or separate scopes with commas. By default all that your role allows."`
 }
@@ -103,8 +104,18 @@ func (c *loginCommand) plan(s *shell, store profiles) (name string, made, old *p
 	case server != "" && !old.isFor(server):
 		return "", nil, nil, &usageError{fmt.Sprintf("the profile %s is for %s: choose another name with --profile, or remove it first with \"porchlight profile remove %s\"", name, old.URL, name)}
 	}
-	file, err := absolute(cmp.Or(c.CAFile, s.getenv("PORCHLIGHT_CA_FILE"), old.CAFile))
-	return name, &profile{URL: old.URL, CAFile: file}, old, err
+	file, err := absolute(cmp.Or(c.CAFile, s.getenv("PORCHLIGHT_CA_FILE")))
+	made = &profile{URL: old.URL, CAFile: old.CAFile, PinnedPubkey: old.PinnedPubkey}
+	made.trust(file, cmp.Or(c.Pinned, s.getenv("PORCHLIGHT_PINNED_PUBKEY")))
+	return name, made, old, err
+}
+
+// trust sets what is trusted: the certificates in a file, or one key. Without either it
+// stays as it is.
+func (p *profile) trust(caFile, pinned string) {
+	if caFile != "" || pinned != "" {
+		p.CAFile, p.PinnedPubkey = caFile, pinned
+	}
 }
 
 // nameFor returns the profile of a server, the current one first, or the current one if no
@@ -146,7 +157,7 @@ func (p *profile) take(login *client.Login) {
 // loginApp returns the app of the command line at the server of a profile, and makes the
 // server the one that errors are about.
 func (s *shell) loginApp(name string, p *profile) (*client.LoginApp, *http.Client, error) {
-	s.target = &target{Connection: config.Connection{URL: p.URL, CAFile: p.CAFile, Profile: name}, from: config.Origins{"url": profileOrigin(name), "ca-file": profileOrigin(name)}, saved: p}
+	s.target = &target{Connection: config.Connection{URL: p.URL, CAFile: p.CAFile, PinnedPubkey: p.PinnedPubkey, Profile: name}, from: config.Origins{"url": profileOrigin(name), "ca-file": profileOrigin(name), "pinned-pubkey": profileOrigin(name)}, saved: p}
 	transport, err := s.target.transport()
 	if err != nil {
 		return nil, nil, &usageError{err.Error()}
@@ -239,7 +250,7 @@ func (c *logoutCommand) Run(s *shell) error {
 		if err := c.revoke(s, name, p); err != nil {
 			return err
 		}
-		return store.save(name, &profile{URL: p.URL, CAFile: p.CAFile})
+		return store.save(name, &profile{URL: p.URL, CAFile: p.CAFile, PinnedPubkey: p.PinnedPubkey})
 	})
 	if err != nil {
 		return err

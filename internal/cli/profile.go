@@ -27,6 +27,7 @@ type profileInfo struct {
 	Current bool     `json:"current"`
 	URL     string   `json:"url,omitempty"`
 	CAFile  string   `json:"ca_file,omitempty"`
+	Pinned  string   `json:"pinned_pubkey,omitempty"`
 	Login   string   `json:"login"` // profile.state, or "unusable"
 	Expires api.Time `json:"token_expires,omitzero"`
 	File    string   `json:"file"`
@@ -40,7 +41,7 @@ func (p profiles) info(name string) profileInfo {
 		about.Login, about.Problem = "unusable", err.Error()
 		return about
 	}
-	about.URL, about.CAFile, about.Login = v.URL, v.CAFile, v.state()
+	about.URL, about.CAFile, about.Pinned, about.Login = v.URL, v.CAFile, v.PinnedPubkey, v.state()
 	if !v.Expires.IsZero() {
 		about.Expires = api.At(v.Expires)
 	}
@@ -82,6 +83,9 @@ func (c *profileShow) Run(s *shell) error {
 	if x.CAFile != "" {
 		text += "ca-file  " + printable(x.CAFile) + "\n"
 	}
+	if x.Pinned != "" {
+		text += "key      " + printable(x.Pinned) + "\n"
+	}
 	return s.print(x, "%sfile     %s\n", text, x.File)
 }
 
@@ -105,6 +109,7 @@ type profileSet struct {
 	Name      string `arg:"" help:"Name of the profile."`
 	URL       string `name:"url" placeholder:"URL" help:"URL of the server. A new profile needs it."`
 	CAFile    string `name:"ca-file" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's."`
+	Pinned    string `name:"pinned-pubkey" placeholder:"sha256//KEY" help:"SHA-256 of the only key of the server to trust, as \"porchlight certificate\" prints it."`
 	TokenFile string `name:"token-file" placeholder:"FILE" help:"File with an access token, which is copied to the profile; - reads it from standard input."`
 }
 
@@ -157,7 +162,13 @@ func (c *profileSet) change(p *profile, token, file string) error {
 	case token == "" && p.AccessToken != "" && c.URL != "" && !p.isFor(c.URL):
 		return &usageError{fmt.Sprintf("the token of the profile %s is for %s: add --token-file with one for the new server", c.Name, p.URL)}
 	}
-	p.URL, p.CAFile = cmp.Or(c.URL, p.URL), cmp.Or(file, p.CAFile)
+	if c.Pinned != "" {
+		if _, err := client.NewPinnedHTTPClient(c.Pinned); err != nil {
+			return &usageError{"--pinned-pubkey: " + err.Error()}
+		}
+	}
+	p.URL = cmp.Or(c.URL, p.URL)
+	p.trust(file, c.Pinned)
 	if token != "" {
 		p.AccessToken = token
 	}

@@ -20,6 +20,7 @@ type profile struct {
 	Format       int       `json:"format"`
 	URL          string    `json:"url"`
 	CAFile       string    `json:"ca_file,omitempty"`
+	PinnedPubkey string    `json:"pinned_pubkey,omitempty"`
 	AccessToken  string    `json:"access_token,omitempty"`
 	RefreshToken string    `json:"refresh_token,omitempty"` // "": the token was not obtained by "porchlight login"
 	Expires      time.Time `json:"expires,omitzero"`        // of an access token with a refresh token

@@ -114,8 +114,14 @@ func (t *target) fill(p *profile) {
 	if t.from["url"] == "" {
 		t.URL, t.from["url"] = p.URL, profileOrigin(t.Profile)
 	}
-	if t.from["ca-file"] == "" && p.CAFile != "" {
+	if t.from["ca-file"] != "" || t.from["pinned-pubkey"] != "" {
+		return
+	}
+	if p.CAFile != "" {
 		t.CAFile, t.from["ca-file"] = p.CAFile, profileOrigin(t.Profile)
+	}
+	if p.PinnedPubkey != "" {
+		t.PinnedPubkey, t.from["pinned-pubkey"] = p.PinnedPubkey, profileOrigin(t.Profile)
 	}
 }
 
@@ -126,7 +132,16 @@ func (t *target) credentialsOrigin() string {
 
 // transport returns the HTTP client for the server, or nil for the default.
 func (t *target) transport() (*http.Client, error) {
-	if t.CAFile == "" {
+	switch {
+	case t.CAFile != "" && t.PinnedPubkey != "":
+		return nil, fmt.Errorf("both ca-file (%s) and pinned-pubkey (%s) are set: omit one", t.from["ca-file"], t.from["pinned-pubkey"])
+	case t.PinnedPubkey != "":
+		transport, err := client.NewPinnedHTTPClient(t.PinnedPubkey)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", t.from["pinned-pubkey"], err)
+		}
+		return transport, nil
+	case t.CAFile == "":
 		return nil, nil //nolint:nilnil // as client.New wants it
 	}
 	transport, err := client.NewHTTPClient(t.CAFile)
@@ -212,7 +227,9 @@ func (t *target) unreachable(lost *client.TransportError) (text, action string) 
 	case untrusted && t.CAFile != "":
 		return text, fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
 	case untrusted:
-		return text, server + " If you trust this certificate, set --ca-file to a PEM file that contains it or the certificate of its authority."
+		return text, server + " If you trust this certificate, set --ca-file to a PEM file that contains it or the certificate of its authority, or --pinned-pubkey to the key that \"porchlight certificate\" prints on the server."
+	case errors.Is(lost, client.ErrPinMismatch):
+		return text, fmt.Sprintf("%s The pinned key is from %s. If the server's key was replaced, pin the new one, as \"porchlight certificate\" prints it on the server. Otherwise somebody may be between you and the server.", server, t.from["pinned-pubkey"])
 	case misnamed:
 		return text, server + " Use a name from the certificate in the URL, or install a certificate for this name on the server."
 	case invalid:

@@ -65,9 +65,9 @@ func (k *checker) networkList(setting, list string) {
 }
 
 // Hosts are the names and addresses of the server in lower case: those of
-// public-url, of listen, and of allowed-hosts.
+// public-url, of listen, of allowed-hosts, and of acme-names.
 func (c *Config) Hosts() []string {
-	hosts := items(c.AllowedHosts)
+	hosts := append(items(c.AllowedHosts), items(c.ACMENames)...)
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
 		hosts = append(hosts, u.Hostname())
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -24,7 +23,7 @@ func (c *Config) Check() Problems {
 	k.networks()
 	k.hosts()
 	k.origins()
-	k.certificate()
+	k.certificates()
 	k.policy()
 	k.quotas()
 	k.meetings()
@@ -41,7 +40,7 @@ type checker struct {
 
 func (k *checker) add(setting, format string, args ...any) {
 	separator := ": "
-	if strings.HasPrefix(format, "is ") || strings.HasPrefix(format, "must ") {
+	if strings.HasPrefix(format, "is ") || strings.HasPrefix(format, "must ") || strings.HasPrefix(format, "needs ") {
 		separator = " "
 	}
 	k.found = append(k.found, Problem{Setting: setting, Text: setting + separator + fmt.Sprintf(format, args...)})
@@ -132,8 +131,8 @@ func (k *checker) listeners() {
 	if !ok {
 		return
 	}
-	if !loopback(host) && !c.AdminAnywhere {
-		k.add("admin-listen", "%s accepts connections from other machines without authentication: use 127.0.0.1, or set admin-anywhere if a firewall protects the address", c.AdminListen)
+	if !loopback(host) && !c.AdminAnywhere && c.AdminClientCAFile == "" {
+		k.add("admin-listen", "%s accepts connections from other machines without authentication: use 127.0.0.1, set admin-client-ca-file, or set admin-anywhere if a firewall protects the address", c.AdminListen)
 	}
 	if _, port, _ := net.SplitHostPort(c.Listen); c.Listen == c.AdminListen && port != "0" {
 		k.add("admin-listen", "is the same address as listen: use another port, or \"off\"")
@@ -167,27 +166,6 @@ func (k *checker) publicURL() {
 		k.add("public-url", "%q is not a URL: expected a form such as https://presence.example.com", text)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		k.add("public-url", "must have no user, query or fragment: expected a form such as https://presence.example.com")
-	}
-}
-
-func (k *checker) certificate() {
-	cert, key := k.config.TLSCertFile, k.config.TLSKeyFile
-	switch {
-	case cert == "" && key == "":
-		return
-	case cert == "":
-		k.add("tls-cert-file", "is not set, but tls-key-file is: set both, or neither for plain HTTP")
-		return
-	case key == "":
-		k.add("tls-key-file", "is not set, but tls-cert-file is: set both, or neither for plain HTTP")
-		return
-	}
-	readable := k.readable("tls-cert-file", cert)
-	if !k.secret("tls-key-file", key) || !readable {
-		return
-	}
-	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-		k.add("tls-cert-file", "%s and %s are not a certificate and its key: %v", cert, key, err)
 	}
 }
 

@@ -50,8 +50,21 @@ type Config struct {
 	CORSOrigins    string        `name:"cors-origins" list:"true" group:"Listening" placeholder:"ORIGINS" help:"Origins of web pages that may call the API from a browser (CORS) and open streams, such as https://app.example.com, separated by commas; * allows all. By default only the server's own pages may. Cookies are never used: such a page sends a token."`
 	HSTSMaxAge     time.Duration `name:"hsts-max-age" group:"Listening" default:"0" placeholder:"TIME" help:"How long browsers must use only HTTPS for this host (Strict-Transport-Security). The header is sent only over HTTPS, provided by this server or by a trusted proxy. 0 disables the header."`
 	TrustedProxies string        `name:"trusted-proxies" list:"true" group:"Listening" placeholder:"NETWORKS" help:"Addresses and networks (CIDR) of the reverse proxies in front of this server, separated by commas. Only from these proxies does the server accept the client's address, scheme and host in X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host. Each proxy must set all three headers itself."`
-	TLSCertFile    string        `name:"tls-cert-file" group:"Listening" placeholder:"FILE" help:"Certificate chain (PEM) for HTTPS. The server reloads it when the file changes and on SIGHUP."`
-	TLSKeyFile     string        `name:"tls-key-file" group:"Listening" placeholder:"FILE" help:"Private key (PEM) of the certificate. Other users of the machine must not be able to read the file."`
+
+	TLSCertFile       string `name:"tls-cert-file" group:"TLS" placeholder:"FILE" help:"Certificate chain (PEM) for HTTPS. The server reloads it when the file changes and on SIGHUP."`
+	TLSKeyFile        string `name:"tls-key-file" group:"TLS" placeholder:"FILE" help:"Private key (PEM) of the certificate. Other users of the machine must not be able to read the file."`
+	TLSSelfSigned     bool   `name:"tls-self-signed" group:"TLS" default:"false" help:"Serve HTTPS with a certificate that the server makes and renews itself, for a private network. Clients must pin its key or trust its file: \"porchlight certificate\" shows both."`
+	HTTPListen        string `name:"http-listen" group:"TLS" placeholder:"HOST:PORT" help:"Address of a listener for plain HTTP, usually :80. It answers ACME's http-01 challenges, and redirects browsers to HTTPS. By default there is none."`
+	AdminClientCAFile string `name:"admin-client-ca-file" group:"TLS" placeholder:"FILE" help:"PEM file with the certificate authorities of the clients of admin-listen. With it, admin-listen speaks TLS with the certificate of the API, and refuses clients without a certificate that one of the authorities has signed (mutual TLS). The server reloads it when the file changes and on SIGHUP."`
+
+	ACME               bool   `name:"acme" group:"ACME" default:"false" help:"Obtain a certificate for the host of public-url from a certificate authority (CA) by ACME, and renew it. By turning it on you agree to the CA's terms of service."`
+	ACMENames          string `name:"acme-names" list:"true" group:"ACME" placeholder:"HOSTS" help:"Additional host names of this server that get a certificate, separated by commas. Each gets its own."`
+	ACMEDirectory      string `name:"acme-directory" group:"ACME" default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL" help:"Directory URL of the CA. The default is Let's Encrypt."`
+	ACMEEmail          string `name:"acme-email" group:"ACME" placeholder:"ADDRESS" help:"E-mail address for the account at the CA, which may write to it."`
+	ACMEChallenge      string `name:"acme-challenge" group:"ACME" default:"tls-alpn-01" enum:"tls-alpn-01,http-01" help:"How the CA validates a name. tls-alpn-01: it connects to port 443, which must lead to listen without a proxy that terminates TLS. http-01: it connects to port 80, which must lead to http-listen."`
+	ACMECAFile         string `name:"acme-ca-file" group:"ACME" placeholder:"FILE" help:"PEM file with the certificates to trust for the CA's own server, in place of the system's. A private CA usually needs it."`
+	ACMEEABKeyID       string `name:"acme-eab-key-id" group:"ACME" placeholder:"ID" help:"Key identifier of an external account binding, if the CA requires one."`
+	ACMEEABHMACKeyFile string `name:"acme-eab-hmac-key-file" group:"ACME" placeholder:"FILE" help:"File with the HMAC key of the external account binding, in base64url as the CA gives it. Other users of the machine must not be able to read the file."`
 
 	MinUpdateInterval time.Duration `name:"min-update-interval" group:"Policy" default:"60s" placeholder:"TIME" help:"Minimum time between two accepted PUT presence_status requests for a user. 0 means no limit."`
 	SignedInRule      string        `name:"signed-in-rule" group:"Policy" default:"zoom" enum:"zoom,off" help:"zoom: PUT presence_status is refused for a user who is not signed in. off: it is accepted."`
@@ -121,10 +134,10 @@ func (c *Config) AdminOff() bool { return c.AdminListen == "" || c.AdminListen =
 // Warnings lists settings that are allowed but insecure.
 func (c *Config) Warnings() []string {
 	var all []string
-	if c.Reachable() && c.TLSCertFile == "" && !c.behindTLS() {
-		all = append(all, "listen "+c.Listen+" accepts connections from other machines without TLS, so tokens travel unencrypted: set tls-cert-file and tls-key-file, or put a proxy with TLS in front and set public-url to its https URL")
+	if c.Reachable() && !c.TLS() && !c.behindTLS() {
+		all = append(all, "listen "+c.Listen+" accepts connections from other machines without TLS, so tokens travel unencrypted: set tls-cert-file and tls-key-file, acme or tls-self-signed, or put a proxy with TLS in front and set public-url to its https URL")
 	}
-	if !c.AdminOff() && c.AdminAnywhere {
+	if !c.AdminOff() && c.AdminAnywhere && c.AdminClientCAFile == "" {
 		if host, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(host) {
 			all = append(all, "admin-listen "+c.AdminListen+" accepts connections from other machines without authentication: protect it with a firewall")
 		}

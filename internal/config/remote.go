@@ -17,6 +17,7 @@ type Connection struct {
 	Profile          string `name:"profile" group:"Connection" placeholder:"NAME" help:"Profile whose server and login to use. By default the one that \"porchlight login\" or \"porchlight profile use\" chose last."`
 	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"URL of the API."`
 	CAFile           string `name:"ca-file" group:"Connection" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's: the authority that signed the server's certificate, or a self-signed certificate itself."`
+	PinnedPubkey     string `name:"pinned-pubkey" group:"Connection" placeholder:"sha256//KEY" help:"SHA-256 of the server's public key, as \"porchlight certificate\" prints it: trust a server with this key, and no other. For a self-signed certificate."`
 	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Other users of this machine can read command lines: prefer the environment variable or token-file."`
 	TokenFile        string `name:"token-file" group:"Connection" placeholder:"FILE" help:"File that contains the access token."`
 	AccountID        string `name:"account-id" group:"Connection" placeholder:"ID" help:"Account of the app, if there is no token."`

@@ -29,7 +29,7 @@ func (s *Server) adminHandler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	if s.config.AdminAnywhere {
+	if s.config.AdminAnywhere || s.config.AdminClientCAFile != "" {
 		return mux
 	}
 	return localOnly(mux)
@@ -64,16 +64,19 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
+	// A server without a certificate is ready: a CA could not validate its names through a
+	// load balancer otherwise.
+	notes := certificateNotes(s.Certificates(), time.Now())
 	switch err := s.store.Check(ctx); {
 	case errors.Is(err, store.ErrFull):
 		// Reads go on, here as well as anywhere else.
-		writeText(w, http.StatusOK, "ready for reads; "+err.Error())
+		writeText(w, http.StatusOK, "ready for reads; "+err.Error()+notes)
 		return
 	case err != nil:
 		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	writeText(w, http.StatusOK, "ready")
+	writeText(w, http.StatusOK, "ready"+notes)
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"porchlight.dev/porchlight/internal/certificate"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/quota"
@@ -79,19 +80,36 @@ func administrative(h http.Handler, log *slog.Logger) *http.Server {
 // listen binds the addresses.
 func (s *Server) listen() error {
 	var err error
-	if s.tls, err = configuredCertificates(&s.config, s.log); err != nil {
+	if s.tls, err = openCertificates(&s.config, s.log); err != nil {
 		return err
 	}
 	if s.tls != nil {
-		s.public.TLS = s.tls.config()
+		s.public.TLS = s.tls.Config()
 	}
 	if s.listener, err = bind("listen", s.config.Listen); err != nil {
 		return err
 	}
 	s.listener = &countingListener{s.listener, s.limits.connections}
+	if s.plain, err = newPlainHTTP(&s.config, s.tls, s.log); err != nil {
+		return err
+	}
 	if s.config.AdminOff() {
 		return nil
 	}
+	return s.listenAdmin()
+}
+
+// listenAdmin binds admin-listen, with mutual TLS if the settings say so.
+func (s *Server) listenAdmin() error {
+	if file := s.config.AdminClientCAFile; file != "" {
+		clients, err := certificate.LoadClientCAs(file, s.tls, s.log)
+		if err != nil {
+			return err
+		}
+		s.adminTLS = clients
+		s.internal.TLSConfig = clients.Config()
+	}
+	var err error
 	if s.admin, err = bind("admin-listen", s.config.AdminListen); err != nil {
 		return err
 	}
@@ -129,7 +147,12 @@ func cause(err error) error {
 // serve answers the API until the server is shut down.
 func (s *Server) serve() error { return orNil(s.public.Serve(s.listener)) }
 
-func serveOn(srv *http.Server, l net.Listener) error { return orNil(srv.Serve(l)) }
+func serveOn(srv *http.Server, l net.Listener) error {
+	if srv.TLSConfig != nil {
+		return orNil(srv.ServeTLS(l, "", ""))
+	}
+	return orNil(srv.Serve(l))
+}
 
 func orNil(err error) error {
 	if errors.Is(err, http.ErrServerClosed) {

@@ -56,6 +56,7 @@ func (s *Server) newMetrics() {
 		return s.webhooks.deliverer.Stats()
 	}))
 	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
+	s.metrics.MustRegister(newCertificateCollector(s.certificates))
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st.Stats))
 	}

@@ -58,8 +58,11 @@ func (s *Server) parts() []*part {
 	if s.steady != nil {
 		all = append(all, &part{name: "clock", start: func(ctx context.Context) error { s.steady.follow(ctx, s.log); return nil }})
 	}
-	if s.tls != nil {
-		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { s.tls.watch(ctx); return nil }})
+	if s.plain != nil {
+		all = append(all, &part{name: "HTTP listener", start: func(context.Context) error { return s.plain.serve() }, stop: s.plain.shutdown})
+	}
+	for _, source := range s.certificates() {
+		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { source.Run(ctx); return nil }})
 	}
 	return all
 }
@@ -233,6 +236,7 @@ func (s *Server) finishRequests(ctx context.Context) {
 // cutOff closes the listeners and their remaining connections.
 func (s *Server) cutOff() {
 	_ = s.public.Close() // its listener may be closed already
+	s.plain.close()
 	if s.internal != nil {
 		_ = s.internal.Close() // likewise
 	}

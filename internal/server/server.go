@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/certificate"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/framer"
@@ -101,8 +102,10 @@ type Server struct {
 	tenants     *tenant.Registry
 	webhooks    webhooks
 	hub         *hub.Hub
-	tls         *certificates // nil: plain HTTP
+	tls         certificate.Source // nil: plain HTTP
+	adminTLS    certificate.Source // nil: the admin listener has no TLS
 	listener    net.Listener
+	plain       *plainHTTP   // nil: off
 	admin       net.Listener // nil: off
 	control     *control     // nil: there is no data directory, or no socket in it
 	public      *framer.Server
@@ -163,14 +166,14 @@ func (s *Server) build() error {
 }
 
 // URL is where the API is reached on this machine, without a slash at its end.
-func (s *Server) URL() string { return s.tls.urlOf(s.listener) }
+func (s *Server) URL() string { return urlOf(s.listener, s.tls) }
 
 // AdminURL is where /readyz and /metrics are, or "".
 func (s *Server) AdminURL() string {
 	if s.admin == nil {
 		return ""
 	}
-	return "http://" + reachable(s.admin.Addr())
+	return urlOf(s.admin, s.adminTLS)
 }
 
 // reachable is an address that a client on this machine can use.
@@ -188,6 +191,7 @@ func reachable(at net.Addr) string {
 func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
 		slog.String("store", s.config.StoreDescription()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
+	s.logCertificates()
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}
@@ -202,6 +206,7 @@ func (s *Server) close() {
 				_ = l.Close() // it may be closed already
 			}
 		}
+		s.plain.close()
 		s.control.close()
 		s.level.close()
 		s.access.Close()
@@ -218,7 +223,7 @@ func (s *Server) close() {
 	})
 }
 
-// Reload reads the certificate again, and opens the access log's file again.
+// Reload reads the certificates again, and opens the access log's file again.
 func (s *Server) Reload() {
 	s.supervisor.reloading()
 	defer s.supervisor.notify("READY=1")
@@ -228,8 +233,8 @@ func (s *Server) Reload() {
 	if s.accessFile != nil {
 		s.accessFile.reopen()
 	}
-	if s.tls != nil {
-		s.tls.reload()
+	for _, source := range s.certificates() {
+		source.Reload()
 	}
 }
 

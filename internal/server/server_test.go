@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(ownProcessEnv) != "" {
 		os.Exit(m.Run()) //nolint:forbidigo // as go test itself does
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")) // a CA for tests cannot be stopped
 }
 
 // runInOwnProcess runs the test again in its own process and reports whether it did: a

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"porchlight.dev/porchlight/internal/certificate"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
@@ -32,7 +33,8 @@ type Setup struct {
 	watchdog time.Duration
 	code     string
 	listener net.Listener
-	tls      *certificates // nil: plain HTTP
+	tls      certificate.Source // nil: plain HTTP
+	plain    *plainHTTP         // nil: off
 	http     *http.Server
 
 	mu   sync.Mutex    // one creation of the account at a time
@@ -56,13 +58,17 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)
 	var err error
-	if s.tls, err = configuredCertificates(&cfg, s.log); err != nil {
+	if s.tls, err = openCertificates(&cfg, s.log); err != nil {
 		return nil, err
 	}
 	if s.tls != nil {
-		s.http.TLSConfig = s.tls.config()
+		s.http.TLSConfig = s.tls.Config()
 	}
 	if s.listener, err = bind("listen", cfg.Listen); err != nil {
+		return nil, err
+	}
+	if s.plain, err = newPlainHTTP(&cfg, s.tls, s.log); err != nil {
+		_ = s.listener.Close() // nobody uses it
 		return nil, err
 	}
 	return s, nil
@@ -81,18 +87,13 @@ func (s *Setup) Code() string { return s.code }
 func (s *Setup) Address() string { return s.listener.Addr().String() }
 
 // URL is the address of the page on this machine.
-func (s *Setup) URL() string { return s.tls.urlOf(s.listener) + "/setup" }
+func (s *Setup) URL() string { return urlOf(s.listener, s.tls) + "/setup" }
 
 // Run serves the page until the account is made, or ctx ends. It reports whether it is made.
 func (s *Setup) Run(ctx context.Context) (made bool, err error) {
+	defer s.keepCertificates(ctx)()
 	served := make(chan error, 1)
-	go func() {
-		if s.tls != nil {
-			served <- s.http.ServeTLS(s.listener, "", "")
-			return
-		}
-		served <- s.http.Serve(s.listener)
-	}()
+	go func() { served <- serveOn(s.http, s.listener) }()
 	defer s.feedWatchdog(ctx)()
 	// It waits for a person: systemd must not count that as a start that takes too long.
 	s.systemd.notify("READY=1\nSTATUS=Waiting for the set-up page: the address and the code are in the log")
@@ -119,6 +120,27 @@ func (s *Setup) feedWatchdog(ctx context.Context) (stop func()) {
 		go every(ctx, s.watchdog/2, func() { s.systemd.notify("WATCHDOG=1") })
 	}
 	return stop
+}
+
+// keepCertificates obtains the first certificates, until stop is called.
+func (s *Setup) keepCertificates(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	if s.tls != nil {
+		running.Go(func() { s.tls.Run(ctx) })
+	}
+	if s.plain != nil {
+		running.Go(func() {
+			if err := s.plain.serve(); err != nil {
+				s.log.ErrorContext(ctx, "http-listen failed", slog.Any("err", err))
+			}
+		})
+	}
+	return func() {
+		cancel()
+		s.plain.close()
+		running.Wait()
+	}
 }
 
 func (s *Setup) routes() http.Handler {

@@ -1,124 +1,184 @@
 package server
 
 import (
-	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/acme"
+
+	"porchlight.dev/porchlight/internal/certificate"
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// certificates is a certificate and its key, read again when the files change. A
-// new pair that does not work leaves the old one in use.
-type certificates struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	current           atomic.Pointer[tls.Certificate]
-
-	mu   sync.Mutex // locked while the files are read
-	seen [2]stamp
-}
-
-// A stamp tells one version of a file from the next. A file that was replaced by
-// renaming has another inode, and thus another os.FileInfo.
-type stamp struct {
-	modified time.Time
-	size     int64
-	info     os.FileInfo
-}
-
-func (a stamp) same(b stamp) bool {
-	return a.modified.Equal(b.modified) && a.size == b.size && os.SameFile(a.info, b.info)
-}
-
-func loadCertificates(certFile, keyFile string, log *slog.Logger) (*certificates, error) {
-	c := &certificates{certFile: certFile, keyFile: keyFile, log: log}
-	c.seen = c.stamps()
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+// openCertificates opens the source of certificates that the settings name; nil: TLS is
+// off.
+func openCertificates(cfg *config.Config, log *slog.Logger) (certificate.Source, error) {
+	var (
+		source certificate.Source
+		err    error
+	)
+	switch {
+	case cfg.TLSCertFile != "":
+		source, err = certificate.LoadFiles(cfg.TLSCertFile, cfg.TLSKeyFile, log)
+	case cfg.ACME:
+		source, err = openACME(cfg, log)
+	case cfg.TLSSelfSigned:
+		source, err = certificate.LoadSelfSigned(cfg.DataDir, cfg.SelfSignedNames(), time.Now, log)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the certificate %s and key %s cannot be used: %w; correct tls-cert-file and tls-key-file", certFile, keyFile, err)
+		return nil, err
 	}
-	c.current.Store(&pair)
-	return c, nil
+	return source, nil
 }
 
-// configuredCertificates are those of the settings; nil: TLS is off.
-func configuredCertificates(cfg *config.Config, log *slog.Logger) (*certificates, error) {
-	if cfg.TLSCertFile == "" {
-		return nil, nil //nolint:nilnil // the documented answer
+func openACME(cfg *config.Config, log *slog.Logger) (*certificate.ACME, error) {
+	roots, err := cfg.ACMERoots()
+	if err != nil {
+		return nil, err
 	}
-	return loadCertificates(cfg.TLSCertFile, cfg.TLSKeyFile, log)
+	key, err := cfg.ACMEBindingKey()
+	if err != nil {
+		return nil, err
+	}
+	var binding *acme.ExternalAccountBinding
+	if key != nil {
+		binding = &acme.ExternalAccountBinding{KID: cfg.ACMEEABKeyID, Key: key}
+	}
+	return certificate.LoadACME(certificate.ACMEOptions{
+		DataDir: cfg.DataDir, Names: cfg.CertificateNames(), Directory: cfg.ACMEDirectory, Email: cfg.ACMEEmail,
+		Challenge: cfg.ACMEChallenge, RootCAs: roots, Binding: binding, Now: time.Now, Log: log,
+	}), nil
 }
 
-// config is for a listener whose certificate may change.
-func (c *certificates) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
+// ListCertificates lists the certificates that a server with these settings uses, as they
+// are on disk. It needs no running server, writes nothing and asks no CA.
+func ListCertificates(cfg config.Config) ([]certificate.Info, error) {
+	cfg = cfg.Filled()
+	if cfg.TLSCertFile == "" && !cfg.ACME && cfg.TLSSelfSigned {
+		return withClientCAs(&cfg, certificate.StoredSelfSigned(cfg.DataDir, cfg.SelfSignedNames()))
+	}
+	source, err := openCertificates(&cfg, slog.New(slog.DiscardHandler))
+	if source == nil || err != nil {
+		return nil, err
+	}
+	return withClientCAs(&cfg, source.Certificates())
+}
+
+func withClientCAs(cfg *config.Config, all []certificate.Info) ([]certificate.Info, error) {
+	if cfg.AdminClientCAFile == "" {
+		return all, nil
+	}
+	clients, err := certificate.StoredClientCAs(cfg.AdminClientCAFile)
+	return append(all, clients...), err
+}
+
+// certificates are the sources that the server uses.
+func (s *Server) certificates() []certificate.Source {
+	var all []certificate.Source
+	if s.tls != nil {
+		all = append(all, s.tls)
+	}
+	if s.adminTLS != nil {
+		all = append(all, s.adminTLS)
+	}
+	return all
+}
+
+// Certificates lists the certificates in use, and the names that have none yet.
+func (s *Server) Certificates() []certificate.Info {
+	var all []certificate.Info
+	for _, source := range s.certificates() {
+		all = append(all, source.Certificates()...)
+	}
+	return all
 }
 
 // urlOf is where a listener is reached on this machine.
-func (c *certificates) urlOf(l net.Listener) string {
+func urlOf(l net.Listener, source certificate.Source) string {
 	scheme := "http"
-	if c != nil {
+	if source != nil {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(l.Addr())
 }
 
-func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return c.current.Load(), nil
-}
+// expiresSoon is how long before the expiry of a certificate /readyz mentions it: it
+// should have been renewed before.
+const expiresSoon = 14 * 24 * time.Hour
 
-// pollEvery is how often the files are checked.
-const pollEvery = 2 * time.Second
-
-// watch reads the files again when they have changed, until ctx ends.
-func (c *certificates) watch(ctx context.Context) {
-	every(ctx, pollEvery, func() {
-		if c.changed() {
-			c.reload()
+// certificateNotes says what is wrong with certificates, for /readyz.
+func certificateNotes(all []certificate.Info, now time.Time) string {
+	var notes strings.Builder
+	for _, c := range all {
+		left := c.NotAfter.Sub(now)
+		switch {
+		case c.NotAfter.IsZero():
+			fmt.Fprintf(&notes, "; no certificate for %s yet", c.Name())
+		case left <= 0:
+			fmt.Fprintf(&notes, "; the certificate for %s has expired", c.Name())
+		case left < expiresSoon && c.Problem != "":
+			fmt.Fprintf(&notes, "; the certificate for %s expires in %s", c.Name(), left.Round(time.Minute))
 		}
-	})
-}
-
-func (c *certificates) changed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.stamps()
-	return !now[0].same(c.seen[0]) || !now[1].same(c.seen[1])
-}
-
-// reload reads the files.
-func (c *certificates) reload() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.seen = c.stamps()
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
-	if err != nil {
-		c.log.Error("new certificate cannot be used; keeping the old one: correct the files",
-			slog.String("cert", c.certFile), slog.String("key", c.keyFile), slog.Any("err", err))
-		return
-	}
-	c.current.Store(&pair)
-	expires := slog.Attr{}
-	if pair.Leaf != nil {
-		expires = slog.Time("expires", pair.Leaf.NotAfter)
-	}
-	c.log.Info("certificate reloaded", slog.String("cert", c.certFile), expires)
-}
-
-// stamps reads the stamps of both files; a missing file has the zero stamp.
-func (c *certificates) stamps() [2]stamp {
-	var found [2]stamp
-	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil {
-			found[i] = stamp{info.ModTime(), info.Size(), info}
+		if c.Problem != "" {
+			fmt.Fprintf(&notes, "; the last renewal of %s failed: %s", c.Name(), c.Problem)
 		}
 	}
-	return found
+	return notes.String()
+}
+
+// logCertificates writes what a client that pins a certificate needs to know.
+func (s *Server) logCertificates() {
+	for _, c := range s.Certificates() {
+		if c.NotAfter.IsZero() || c.Source == certificate.ClientCA {
+			continue
+		}
+		s.log.Info("certificate in use", slog.String("source", c.Source), slog.String("name", c.Name()), slog.Time("expires", c.NotAfter),
+			slog.String("fingerprint_sha256", c.Fingerprint), slog.String("public_key", c.PublicKey))
+	}
+}
+
+// A certificateCollector tells when certificates expire.
+type certificateCollector struct {
+	sources            func() []certificate.Source
+	notAfter, failures *prometheus.Desc
+}
+
+func newCertificateCollector(sources func() []certificate.Source) *certificateCollector {
+	return &certificateCollector{
+		sources:  sources,
+		notAfter: prometheus.NewDesc("porchlight_certificate_not_after_seconds", "When a certificate expires, in seconds since 1970; 0: there is none yet.", []string{"source", "name"}, nil),
+		failures: prometheus.NewDesc("porchlight_certificate_failures_total", "Attempts to load, obtain or renew a certificate that failed.", nil, nil),
+	}
+}
+
+func (c *certificateCollector) Describe(to chan<- *prometheus.Desc) {
+	to <- c.notAfter
+	to <- c.failures
+}
+
+func (c *certificateCollector) Collect(to chan<- prometheus.Metric) {
+	type key struct{ source, name string }
+	first := make(map[key]time.Time) // two CAs can have one name: the earlier expiry counts
+	var failures uint64
+	for _, source := range c.sources() {
+		failures += source.Failures()
+		for _, info := range source.Certificates() {
+			k := key{info.Source, info.Name()}
+			if at, ok := first[k]; !ok || info.NotAfter.Before(at) {
+				first[k] = info.NotAfter
+			}
+		}
+	}
+	for k, at := range first {
+		seconds := 0.0
+		if !at.IsZero() {
+			seconds = float64(at.Unix())
+		}
+		to <- prometheus.MustNewConstMetric(c.notAfter, prometheus.GaugeValue, seconds, k.source, k.name)
+	}
+	to <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(failures))
 }
