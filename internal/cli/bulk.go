@@ -28,7 +28,7 @@ Example:
 
     porchlight user import staff.csv --dry-run
     porchlight user import staff.csv
-    porchlight user import staff.csv --dry-run --all-errors 2> refused.txt`
+    porchlight user import staff.csv --dry-run --all-errors`
 }
 
 func (c *userImport) Run(s *shell, cl *client.Client) error {
