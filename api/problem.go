@@ -105,6 +105,10 @@ var (
 		"sign-in-refused", "The sign-in was refused", 401,
 		"Check the e-mail address and the password. If the server has several accounts, name yours. If you forgot the password, an administrator can create a link with which you choose a new one.",
 	}
+	SignInAccount = Kind{
+		"sign-in-account", "The sign-in was refused, and no account was named", 401,
+		"Check the e-mail address and the password. The server has several accounts: if more than one may have the address, name yours in the field account.",
+	}
 	TokenInQuery = Kind{
 		"token-in-query", "The access token is in the URL", 401,
 		"Send the token in the Authorization header. Revoke this token, because URLs end up in logs.",
@@ -258,7 +262,7 @@ var (
 	}
 	SubscriptionState = Kind{
 		"subscription-state", "The state of the subscription does not allow this", 409,
-		"Read the subscription. If it is disabled, enable it. If it has no URL, set one, or connect a client. If the secret of its app signs it, rotate that. If a replay has not ended, wait.",
+		"Read the subscription. If it is disabled, enable it. If it is paused, resume it. If it has no URL, set one, or connect a client. If the secret of its app signs it, rotate that. If a replay has not ended, wait.",
 	}
 	LimitReached = Kind{
 		"limit-reached", "A limit is reached", 409,
@@ -363,7 +367,7 @@ var (
 func Kinds() []*Kind {
 	return []*Kind{
 		&BadAuthorization, &CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
-		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
+		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInAccount, &SignInRefused, &TokenInQuery,
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &SignInRequired, &PasswordsOff,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoDeletion, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignageLink, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
 		&MethodNotAllowed,

@@ -7,8 +7,11 @@ type Subscription struct {
 	Name  string `json:"name"`
 	App   string `json:"app"`   // that made it
 	Owner string `json:"owner"` // the user whose it is; "": the account's
-	URL   string `json:"url"`
-	Form  string `json:"form"` // in which events are written
+	// ConsentBy is the user who allowed the app to act for them when it made the
+	// subscription, which ends with that consent; "": it needs none.
+	ConsentBy string `json:"consent_by"`
+	URL       string `json:"url"`
+	Form      string `json:"form"` // in which events are written
 	// Events, Users and Groups are filters; an empty one does not filter. An event passes
 	// if its user is one of Users or in one of Groups.
 	Events         []string       `json:"events"`
@@ -23,7 +26,8 @@ type Subscription struct {
 	Validated      Time           `json:"validated"` // when the endpoint last proved that it wants events
 	Failures       int            `json:"failures"`  // validations in a row that failed
 	Reason         string         `json:"reason"`    // of the last failure
-	Disabled       Time           `json:"disabled"`  // since when it is sent nothing
+	Disabled       Time           `json:"disabled"`  // since when it is sent nothing, because its endpoint failed
+	Paused         bool           `json:"paused"`    // it is sent nothing until it is resumed
 	// Secret is set only in the response that creates or rotates it.
 	Secret string `json:"secret,omitempty"`
 }
@@ -71,6 +75,7 @@ type UpdateSubscription struct {
 	LatestOnly     *bool           `json:"latest_only,omitempty"`
 	Concurrency    *int            `json:"concurrency,omitempty"`
 	Authentication *Authentication `json:"authentication,omitempty"`
+	Paused         *bool           `json:"paused,omitempty"`
 }
 
 // Subscriptions is a page of subscriptions, by id.

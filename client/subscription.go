@@ -47,6 +47,18 @@ func (c *Client) RotateSubscriptionSecret(ctx context.Context, id string, overla
 	})
 }
 
+// PauseSubscription stops the delivery until [Client.ResumeSubscription], which goes on where
+// it stopped.
+func (c *Client) PauseSubscription(ctx context.Context, id string) (api.Subscription, error) {
+	return c.UpdateSubscription(ctx, id, api.UpdateSubscription{Paused: new(true)})
+}
+
+// ResumeSubscription delivers what happened since [Client.PauseSubscription], as far as the
+// log reaches back, and what happens from now on.
+func (c *Client) ResumeSubscription(ctx context.Context, id string) (api.Subscription, error) {
+	return c.UpdateSubscription(ctx, id, api.UpdateSubscription{Paused: new(false)})
+}
+
 // EnableSubscription validates the endpoint again, and lets a subscription that was
 // disabled go on where it stopped.
 func (c *Client) EnableSubscription(ctx context.Context, id string) (api.Subscription, error) {

@@ -159,6 +159,15 @@ func (a *Authority) App(ctx context.Context, account presence.AccountID, id pres
 	return app, err
 }
 
+// HasApp reports whether an account has an app, or every account.
+func (a *Authority) HasApp(ctx context.Context, account presence.AccountID, id presence.AppID) (bool, error) {
+	_, err := a.App(ctx, account, id)
+	if errors.Is(err, ErrNoApp) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // app is App with the digest of the secret, and the document.
 func (a *Authority) app(ctx context.Context, account presence.AccountID, id presence.AppID) (App, string, *store.Doc, error) {
 	if presence.CheckID("id", string(id)) != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -21,6 +22,8 @@ type Authority struct {
 	issued    issuance
 	scopes    scopeTable
 	onRevoke  func(*Revocation) // or nil
+
+	onGrantEnd func(context.Context, presence.AccountID, presence.UserID, presence.AppID) error // or nil
 }
 
 // New returns an authority on the documents of st. dir reports changes that may end

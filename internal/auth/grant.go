@@ -121,6 +121,13 @@ func (a *Authority) Granted(ctx context.Context, account presence.AccountID, use
 	return a.grantOf(&v), nil
 }
 
+// Consented is since when a person allows an app to act for them; zero: they do not. A consent
+// that was revoked and given again is another one.
+func (a *Authority) Consented(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) (time.Time, error) {
+	grant, err := a.Granted(ctx, account, user, app)
+	return grant.Created, err
+}
+
 // Grants lists the apps that a person allowed to act for them.
 func (a *Authority) Grants(ctx context.Context, account presence.AccountID, user presence.UserID) ([]Grant, error) {
 	var all []Grant
@@ -159,8 +166,29 @@ func (a *Authority) eachGrant(ctx context.Context, account presence.AccountID, p
 }
 
 // RevokeGrant ends an app's access for a person, with all its tokens, and forgets the
-// consent. ErrNoGrant if there is none.
+// consent. Then it ends what OnGrantEnd has for it: last, so that no token is left that could
+// make more of it. ErrNoGrant if there is none.
 func (a *Authority) RevokeGrant(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
+	err := a.endGrant(ctx, account, user, app)
+	if err != nil || a.onGrantEnd == nil || a.BuiltIn(app) {
+		return err
+	}
+	if err := a.onGrantEnd(ctx, account, user, app); err != nil {
+		return fmt.Errorf("end what the app made for the user: %w", err)
+	}
+	return nil
+}
+
+// OnGrantEnd has fn called after each grant that was ended here, to end what the app made
+// under it. Set it once, before anything is served. fn must see to it that what it could not
+// end has no effect.
+func (a *Authority) OnGrantEnd(
+	fn func(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error,
+) {
+	a.onGrantEnd = fn
+}
+
+func (a *Authority) endGrant(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
 	return document.Again(func() error {
 		v, doc, err := a.grant(ctx, account, user, app)
 		if err != nil {

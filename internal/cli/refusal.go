@@ -68,6 +68,7 @@ var hints = map[*api.Kind]hint{
 	&api.SignedOut:            {"", "Start a session first: let the user open the server's page /me, or run \"porchlight session keep\"."},
 	&api.BadAuthorization:     olderServer,
 	&api.SignInExpired:        {"", "Start again on the server's page /signin."},
+	&api.SignInAccount:        {"", "Check the e-mail address, the password and the account."},
 	&api.SignInRefused:        {"", "Check the e-mail address and the password."},
 	&api.SignInRequired:       {"", "Sign in on the server's page /signin. An access token is not enough for this."},
 	&api.SignInThrottled:      {},

@@ -25,6 +25,8 @@ type subscriptionCommands struct {
 	Deliveries subscriptionDeliveries `cmd:"" help:"List attempts to deliver events, the newest first."`
 	Replay     subscriptionReplay     `cmd:"" help:"Deliver events again."`
 	Rotate     subscriptionRotate     `cmd:"" name:"rotate-secret" help:"Replace the secret that signs events."`
+	Pause      subscriptionPause      `cmd:"" help:"Stop the delivery to a subscription until it is resumed." example:"subscription pause ID"`
+	Resume     subscriptionResume     `cmd:"" help:"Resume the delivery to a subscription where it was paused." example:"subscription resume ID"`
 	Enable     subscriptionEnable     `cmd:"" help:"Enable a subscription that the server has disabled." example:"subscription enable ID"`
 }
 
@@ -109,6 +111,8 @@ func healthOf(x *api.Subscription) string {
 	switch {
 	case !x.Disabled.IsZero():
 		return "disabled"
+	case x.Paused:
+		return "paused"
 	case x.Failures > 0:
 		return "validation fails"
 	default:
@@ -195,7 +199,7 @@ func describeDelivery(x *api.Subscription, state *api.DeliveryState) string {
 	}
 	var parts []string
 	switch {
-	case !x.Disabled.IsZero():
+	case !x.Disabled.IsZero() || x.Paused:
 		parts = append(parts, "stopped")
 	case state.Down:
 		parts = append(parts, "the endpoint is down, next probe "+clock(state.NextProbe))
@@ -267,6 +271,32 @@ func (c *subscriptionUpdate) change() api.UpdateSubscription {
 		change.Groups = &c.Group
 	}
 	return change
+}
+
+type subscriptionPause struct {
+	Remote
+	whichSubscription
+}
+
+func (c *subscriptionPause) Run(s *shell, cl *client.Client) error {
+	x, err := cl.PauseSubscription(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return s.print(x, "Paused the subscription %s. Resume it before the log's retention is over, or it misses events.\n", x.ID)
+}
+
+type subscriptionResume struct {
+	Remote
+	whichSubscription
+}
+
+func (c *subscriptionResume) Run(s *shell, cl *client.Client) error {
+	x, err := cl.ResumeSubscription(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return s.print(x, "Resumed the subscription %s\n", x.ID)
 }
 
 type subscriptionDelete struct {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
@@ -117,6 +119,10 @@ func (a *API) deleteApp(c *call) error {
 		return err
 	}
 	if err := a.Authority.DeleteApp(ctx, c.p.Account, id); err != nil {
+		return err
+	}
+	// The app may have made more until its last token ended.
+	if err := a.Subscriptions.DeleteApp(ctx, c.p.Account, id); err != nil {
 		return err
 	}
 	return c.finish(a.record(c, "app.delete", "app/"+string(id), appFields(&found), nil))
@@ -392,16 +398,15 @@ func (a *API) tokenFilter(c *call, q url.Values, scope auth.Scope) (f auth.Token
 	if err := checkFilters(q, "user", "app"); err != nil || !q.Has("user") {
 		return f, err
 	}
-	if f.User, err = a.resolve(c, q.Get("user")); err != nil {
-		return f, err
+	f.User, err = a.resolve(c, q.Get("user"))
+	if err == nil {
+		_, err = a.Directory.User(c.r.Context(), c.p.Account, f.User)
 	}
-	if _, err := a.Directory.User(c.r.Context(), c.p.Account, f.User); err != nil {
-		return f, err
-	}
-	if !c.p.MayFor(scope, f.User) {
+	// A name of nobody gets the answer of another user's, which would tell who exists.
+	if unknown := errors.Is(err, directory.ErrNoUser); (err == nil || unknown) && !c.p.Scopes.HasAdmin(scope) && (unknown || !c.p.MayFor(scope, f.User)) {
 		return f, &wire.PermissionError{Scope: scope.String() + ":admin"}
 	}
-	return f, nil
+	return f, err
 }
 
 // collectTokensOf fills a page with tokens of one user, whose number is limited.
@@ -487,9 +492,6 @@ func (a *API) revokeTokens(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.deleteConsented(c, &filter); err != nil {
-		return err
-	}
 	n, err := a.Authority.RevokeTokens(c.r.Context(), c.p.Account, filter)
 	if err != nil {
 		return err
@@ -498,26 +500,6 @@ func (a *API) revokeTokens(c *call) error {
 		return err
 	}
 	return c.writeBody(http.StatusOK, &api.RevokedTokens{Revoked: n})
-}
-
-// deleteConsented deletes what the apps that f selects subscribed to for people who allowed
-// them to, because f ends that consent.
-func (a *API) deleteConsented(c *call, f *auth.TokenFilter) error {
-	ctx, account := c.r.Context(), c.p.Account
-	all, err := a.Subscriptions.List(ctx, account)
-	for _, s := range all {
-		if s.Owner == "" || a.Authority.BuiltIn(s.App) || !f.Matches(s.Owner, s.App) {
-			continue
-		}
-		grant, err := a.Authority.Granted(ctx, account, s.Owner, s.App)
-		if err == nil && !grant.Created.IsZero() {
-			err = a.Subscriptions.DeleteMade(ctx, account, s.App, s.Owner)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return err
 }
 
 func (a *API) recordRevoked(c *call, f *auth.TokenFilter, n int) error {

@@ -156,7 +156,7 @@ func TestProblems(t *testing.T) {
 		{auth.ErrNoSuchToken, &api.NoTokenID, ""},
 		{auth.ErrNoSuchSignIn, &api.NoSignIn, ""},
 		{signin.ErrRefused, &api.SignInRefused, ""},
-		{signin.ErrRefusedHere, &api.SignInRefused, ""},
+		{signin.ErrRefusedHere, &api.SignInAccount, ""},
 		{signin.ErrPasswordOff, &api.PasswordsOff, ""},
 		{signin.ErrNoInvitation, &api.NoInvitation, ""},
 		{signin.ErrInvitationUsed, &api.InvitationUsed, ""},

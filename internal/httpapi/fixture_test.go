@@ -181,8 +181,9 @@ func (w *world) addWebhooks(log *slog.Logger) {
 	w.endpoint = &endpoint{}
 	w.api.Subscriptions = &webhook.Registry{
 		Store: w.store, Sealer: &seal.Sealer{Store: w.store}, Directory: w.directory, Client: client, Clock: w.clock, Log: log,
-		Catalog: catalog, Validate: w.endpoint.Validate,
+		Catalog: catalog, Validate: w.endpoint.Validate, HasApp: w.authority.HasApp, Consented: w.authority.Consented,
 	}
+	w.authority.OnGrantEnd(w.api.Subscriptions.EndConsent)
 	w.api.Deliverer = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: w.store, Subscriptions: w.api.Subscriptions.Snapshot, SetHealth: w.api.Subscriptions.SetHealth,
 		People: webhook.NewPeople(w.directory, w.store, w.clock), Catalog: catalog,

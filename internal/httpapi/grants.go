@@ -207,9 +207,6 @@ func (a *API) revokeGrant(c *call) error {
 	if err := c.checkConditions("", true); err != nil { // a grant has no representation of its own
 		return err
 	}
-	if err := a.Subscriptions.DeleteMade(c.r.Context(), c.p.Account, app, c.p.User); err != nil {
-		return err
-	}
 	if err := a.Authority.RevokeGrant(c.r.Context(), c.p.Account, c.p.User, app); err != nil {
 		return err
 	}

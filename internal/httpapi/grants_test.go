@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -248,6 +249,13 @@ func TestRevokedGrantEndsSubscriptions(t *testing.T) {
 		"tokens of the app for the user": func(w *world, app auth.App) {
 			w.do("DELETE", "/v1/tokens?user=alice@example.com&app="+string(app.ID), w.admin(), "").want(200)
 		},
+		"a deactivation, before the reactivation": func(w *world, _ auth.App) {
+			w.do("PATCH", "/v1/users/alice@example.com", w.admin(), `{"active":false}`).want(200)
+			w.do("PATCH", "/v1/users/alice@example.com", w.admin(), `{"active":true}`).want(200)
+		},
+		"a new password": func(w *world, _ auth.App) {
+			w.accept(w.invite(w.alice.ID, "password-reset"), goodPassword).want(201)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -268,6 +276,71 @@ func TestRevokedGrantEndsSubscriptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConsentedAccountSubscriptions: what an app subscribed to for the whole account, because an
+// administrator allowed it, ends with that consent. What the account's apps subscribed to by a
+// right of their own stays, and an app that acts by consent does not change it.
+func TestConsentedAccountSubscriptions(t *testing.T) {
+	w := newWorld(t)
+	const scopes = "subscription:read:admin subscription:write:admin presence:read:admin"
+	app := w.webApp(scopes, true)
+	make := func(token string) api.Subscription {
+		t.Helper()
+		var made api.Subscription
+		w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201).read(&made)
+		return made
+	}
+	token := w.allow(w.owner, app.ID, scopes).Text
+	account, theirs := make(w.admin()), make(token)
+	if theirs.Owner != "" || theirs.ConsentBy != string(w.owner) || account.ConsentBy != "" {
+		t.Errorf("made %+v and %+v", theirs, account)
+	}
+	w.do("PATCH", "/v1/subscriptions/"+theirs.ID, token, `{"name":"x"}`).want(200)
+	for path, method := range map[string]string{"": "PATCH", "/secret": "POST"} {
+		w.do(method, "/v1/subscriptions/"+account.ID+path, token, `{}`).problem(&api.Escalation)
+	}
+	w.visit(w.cookie(w.account, w.owner), "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
+	w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).problem(&api.InvalidToken)
+	w.do("GET", "/v1/subscriptions/"+theirs.ID, w.admin(), "").problem(&api.NoSubscription)
+	w.do("GET", "/v1/subscriptions/"+account.ID, w.admin(), "").want(200)
+}
+
+// TestPauseSubscription: anybody who may change a subscription can pause and resume it.
+func TestPauseSubscription(t *testing.T) {
+	w := newWorld(t)
+	var made api.Subscription
+	w.do("POST", "/v1/subscriptions", w.admin(), `{"url":"https://example.com/"}`).want(201).read(&made)
+	path := "/v1/subscriptions/" + made.ID
+	for _, paused := range []bool{true, false} {
+		var got api.Subscription
+		w.do("PATCH", path, w.admin(), fmt.Sprintf(`{"paused":%v}`, paused)).want(200)
+		w.do("GET", path, w.admin(), "").want(200).read(&got)
+		if got.Paused != paused || made.Paused {
+			t.Errorf("paused: %v, want %v", got.Paused, paused)
+		}
+		x := w.do("POST", path+"/replay", w.admin(), `{"from":"1"}`)
+		if refused := x.status == 409; refused != paused {
+			t.Errorf("paused: %v, and a replay gets %d", paused, x.status)
+		}
+	}
+}
+
+// TestTokensOfNobody: a member cannot tell users from strangers by the lists of their tokens.
+func TestTokensOfNobody(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "directory:read directory:write")
+	for _, method := range []string{"GET", "DELETE"} {
+		var answers []string
+		for _, user := range []string{"bob@example.com", string(w.bob.ID), "nobody@example.com", "nobody"} {
+			answers = append(answers, w.do(method, "/v1/tokens?user="+user, token, "").problem(&api.Forbidden).Detail)
+		}
+		if len(slices.Compact(answers)) != 1 {
+			t.Errorf("%s: %q", method, answers)
+		}
+	}
+	w.do("GET", "/v1/tokens?user=nobody", w.admin(), "").problem(&api.NoUser)
+	w.do("GET", "/v1/tokens?user=me", token, "").want(200)
 }
 
 // TestNothingToAllow: nobody can allow what is beyond their role, and everybody can deny it.

@@ -276,8 +276,12 @@ func (w *world) subscriptions() map[string]string {
 	for name, u := range map[string]store.User{
 		"self": {Account: w.account, ID: w.alice.ID}, "other": {Account: w.account, ID: w.bob.ID}, "foreign": {Account: w.other, ID: w.stranger.ID},
 	} {
+		app := w.app
+		if u.Account != w.account {
+			app = "" // it is not of that account
+		}
 		s, err := w.api.Subscriptions.Create(w.t.Context(), &webhook.Subscription{
-			Account: u.Account, App: w.app, Owner: u.ID, Users: []presence.UserID{u.ID}, URL: "https://example.com/", Secrets: []webhook.Secret{{Value: webhook.NewSecret()}},
+			Account: u.Account, App: app, Owner: u.ID, Users: []presence.UserID{u.ID}, URL: "https://example.com/", Secrets: []webhook.Secret{{Value: webhook.NewSecret()}},
 		})
 		w.must(err)
 		made[name] = s.ID

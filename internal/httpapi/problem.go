@@ -33,7 +33,9 @@ import (
 
 // Errors of this API alone.
 var (
-	errEscalation error = &wire.DenialError{Reason: "escalation", Text: "the caller's token may not do all that the new credential could"}
+	errEscalation          error = &wire.DenialError{Reason: "escalation", Text: "the caller's token may not do all that the new credential could"}
+	errForeignSubscription error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person changes only the subscriptions that it made for that person, because others would outlive the person's consent"}
+
 	errByConsent  error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person cannot create credentials, which would outlive the person's consent"}
 	errPageCursor       = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
 )
@@ -79,7 +81,7 @@ func announceRefusal(h http.Header, err error) {
 // challenge is the header of RFC 6750 that goes with a problem of the token.
 func challenge(p *api.Problem) string {
 	switch p.Type {
-	case api.NoToken.Type(), api.SignInRefused.Type():
+	case api.NoToken.Type(), api.SignInRefused.Type(), api.SignInAccount.Type():
 		return `Bearer realm="porchlight"`
 	case api.InvalidToken.Type(), api.ExpiredToken.Type(), api.TokenInQuery.Type():
 		return `Bearer realm="porchlight", error="invalid_token"`
@@ -115,7 +117,7 @@ var errorKinds = []struct {
 	{auth.ErrNoSuchSignIn, &api.NoSignIn},
 	{signin.ErrNoProvider, &api.NoRoute},
 	{signin.ErrFlow, &api.SignInExpired},
-	{signin.ErrRefusedHere, &api.SignInRefused},
+	{signin.ErrRefusedHere, &api.SignInAccount},
 	{signin.ErrRefused, &api.SignInRefused},
 	{signin.ErrPasswordOff, &api.PasswordsOff},
 	{signin.ErrNoInvitation, &api.NoInvitation},
@@ -124,6 +126,8 @@ var errorKinds = []struct {
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
 	{errByConsent, &api.Escalation},
+	{errForeignSubscription, &api.Escalation},
+	{webhook.ErrEnded, &api.InvalidToken},
 	{provision.ErrOwner, &api.OwnerKept},
 	{errHistoryOff, &api.HistoryOff},
 	{history.ErrNotKnown, &api.NotInHistory},
@@ -139,6 +143,7 @@ var errorKinds = []struct {
 	{webhook.ErrNoEndpoint, &api.SubscriptionState},
 	{webhook.ErrHasEndpoint, &api.SubscriptionState},
 	{webhook.ErrDisabled, &api.SubscriptionState},
+	{webhook.ErrPaused, &api.SubscriptionState},
 	{webhook.ErrReplaying, &api.SubscriptionState},
 	{webhook.ErrCursor, &api.CursorInvalid},
 	{directory.ErrEmailTaken, &api.EmailTaken},

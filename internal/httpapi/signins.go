@@ -8,6 +8,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
@@ -219,7 +220,7 @@ func (a *API) setPassword(c *call, body *api.SetPassword) error {
 }
 
 // invite makes a link with which a user can choose a password. Whoever opens it can sign in
-// as the user, so for an administrator the caller needs the rights of one.
+// as the user, so the caller needs the right to make a token that may do as much.
 func (a *API) invite(kind signin.Kind) func(*call) error {
 	return func(c *call) error {
 		u, err := a.userFor(c, auth.DirectoryWrite)
@@ -229,7 +230,7 @@ func (a *API) invite(kind signin.Kind) func(*call) error {
 		if err := a.checkMakesCredentials(c); err != nil {
 			return err
 		}
-		if err := a.checkMayActAs(c, u); err != nil {
+		if err := a.checkMayBecome(c, u); err != nil {
 			return err
 		}
 		if err := c.checkConditions("", true); err != nil {
@@ -242,6 +243,18 @@ func (a *API) invite(kind signin.Kind) func(*call) error {
 		url := a.baseURL(c.w) + "/welcome#" + secret
 		return c.writeBody(http.StatusCreated, &api.Invitation{URL: url, Expires: api.At(expires)})
 	}
+}
+
+// checkMayBecome refuses a link for a user to a caller who may not do for that user all that
+// the user may, and for an administrator all that an administrator may.
+func (a *API) checkMayBecome(c *call, u store.User) error {
+	if err := a.checkMayActAs(c, u); err != nil {
+		return err
+	}
+	if !mayGrant(c.p, a.Authority.ScopesOf(directory.Member), u.ID) {
+		return errEscalation
+	}
+	return nil
 }
 
 // checkMayActAs refuses a credential for an administrator to a caller who may not do all

@@ -258,7 +258,7 @@ func TestAccountOfSignIn(t *testing.T) {
 	w.member(w.alice.ID)
 	body := `{"email":"alice@example.com","password":"` + goodPassword + `"`
 	w.do("POST", "/v1/sign-ins", "", body+`}`).want(201)
-	p := w.do("POST", "/v1/sign-ins", "", `{"email":"nobody@example.com","password":"`+goodPassword+`"}`).problem(&api.SignInRefused)
+	p := w.do("POST", "/v1/sign-ins", "", `{"email":"nobody@example.com","password":"`+goodPassword+`"}`).problem(&api.SignInAccount)
 	if !strings.Contains(p.Detail, "name the account") {
 		t.Error(p.Detail)
 	}
@@ -271,7 +271,7 @@ func TestAccountOfSignIn(t *testing.T) {
 		w.must(err)
 	}
 	rename("ada@example.com")
-	w.do("POST", "/v1/sign-ins", "", body+`}`).problem(&api.SignInRefused)
+	w.do("POST", "/v1/sign-ins", "", body+`}`).problem(&api.SignInAccount)
 	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`}`).want(201)
 
 	// The other account has a user with the address too.
@@ -350,6 +350,7 @@ func TestReset(t *testing.T) {
 func TestInvitationEscalation(t *testing.T) {
 	w := newWorld(t)
 	manager := w.token(w.bob.ID, "directory:write:admin")
+	w.do("POST", "/v1/users", w.admin(), `{"email":"carol@example.com"}`).want(201)
 	by := &provision.By{Account: w.account}
 	_, err := w.api.Provisioner.Update(t.Context(), by, w.alice.ID, &provision.Change{Edit: func(u *directory.User) error { u.Role = directory.Admin; return nil }})
 	w.must(err)
@@ -358,9 +359,17 @@ func TestInvitationEscalation(t *testing.T) {
 			w.do("POST", "/v1/users/"+string(user)+"/"+kind, manager, "").problem(&api.Escalation)
 			w.do("POST", "/v1/users/"+string(user)+"/"+kind, w.admin(), "").want(201)
 		}
-		w.do("POST", "/v1/users/me/"+kind, manager, "").want(201)
+		for _, user := range []string{"me", "carol@example.com"} {
+			path := "/v1/users/" + user + "/" + kind
+			w.do("POST", path, manager, "").problem(&api.Escalation) // less than a member may do
+			w.do("POST", path, w.token(w.bob.ID, helpDesk), "").want(201)
+		}
 	}
 }
+
+// helpDesk has the :admin form of what members may do, and so makes links for them.
+const helpDesk = "presence:read:admin claim:read:admin claim:write:admin session:read:admin session:write:admin contact:read:admin " +
+	"contact:write:admin subscription:read:admin subscription:write:admin directory:read:admin directory:write:admin"
 
 // TestLinkOfNewAdministrator: a link gives no more than its maker could give, also if the
 // person becomes an administrator, or the owner, before it is used.
@@ -373,7 +382,7 @@ func TestLinkOfNewAdministrator(t *testing.T) {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				w := newWorld(t)
 				var link api.Invitation
-				w.do("POST", "/v1/users/alice@example.com/"+kind, w.token(w.bob.ID, "directory:write:admin"), "").want(201).read(&link)
+				w.do("POST", "/v1/users/alice@example.com/"+kind, w.token(w.bob.ID, helpDesk), "").want(201).read(&link)
 				_, secret, _ := strings.Cut(link.URL, "#")
 				w.do("PATCH", promotion.path, w.admin(), promotion.body).want(200)
 				w.accept(secret, goodPassword).problem(&api.NoInvitation)

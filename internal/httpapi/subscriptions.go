@@ -54,6 +54,9 @@ func (a *API) createSubscription(c *call, body *api.CreateSubscription) error {
 	if err := ownSubscription(c, s, body.AppSecret); err != nil {
 		return err
 	}
+	if s.Consent, err = a.consentOf(c); err != nil {
+		return err
+	}
 	if err := c.checkCreate(); err != nil {
 		return err
 	}
@@ -119,6 +122,18 @@ func (a *API) resolveFilter(c *call, refs []string) ([]presence.UserID, error) {
 	return ids, nil
 }
 
+// consentOf is the consent by which the caller acts; zero: the caller needs none.
+func (a *API) consentOf(c *call) (webhook.Consent, error) {
+	if !a.Authority.ActsByConsent(c.p) {
+		return webhook.Consent{}, nil
+	}
+	grant, err := a.Authority.Granted(c.r.Context(), c.p.Account, c.p.User, c.p.App)
+	if err == nil && grant.Created.IsZero() {
+		err = webhook.ErrEnded
+	}
+	return webhook.Consent{User: c.p.User, Since: grant.Created}, err
+}
+
 func authenticationOf(body *api.Authentication) (webhook.Authentication, error) {
 	if body == nil {
 		return webhook.Authentication{}, nil
@@ -170,6 +185,21 @@ func (c *call) subscriptionConditions(s *webhook.Subscription) error {
 	return c.checkConditions(subscriptionTag(s), true)
 }
 
+// changeConditions are also those of a change that may outlive the caller's access: an app
+// that acts by consent changes only what it made under it, which ends with it.
+func (a *API) changeConditions(c *call) func(*webhook.Subscription) error {
+	return func(s *webhook.Subscription) error {
+		if err := c.subscriptionConditions(s); err != nil {
+			return err
+		}
+		made := s.App == c.p.App && (s.Owner == c.p.User || s.Consent.User == c.p.User)
+		if a.Authority.ActsByConsent(c.p) && !made {
+			return errForeignSubscription
+		}
+		return nil
+	}
+}
+
 func (a *API) listSubscriptions(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -203,7 +233,7 @@ func (a *API) updateSubscription(c *call, body *api.UpdateSubscription) error {
 	}
 	var before audit.Fields
 	s, err := a.Subscriptions.Update(c.r.Context(), c.p.Account, c.r.PathValue("subscription"), func(s *webhook.Subscription) error {
-		if err := c.subscriptionConditions(s); err != nil {
+		if err := a.changeConditions(c)(s); err != nil {
 			return err
 		}
 		before = subscriptionFields(s)
@@ -245,6 +275,7 @@ func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*w
 		set(&s.Profile, body.Profile)
 		set(&s.LatestOnly, body.LatestOnly)
 		set(&s.Concurrency, body.Concurrency)
+		set(&s.Paused, body.Paused)
 		if body.Users != nil {
 			s.Users = users
 		}
@@ -282,7 +313,7 @@ func (a *API) rotateSubscriptionSecret(c *call, body *api.RotateSecret) error {
 		secret = webhook.NewSecret()
 	}
 	s, err := a.Subscriptions.RotateSecret(
-		c.r.Context(), c.p.Account, c.r.PathValue("subscription"), secret, overlapOf(body.OverlapSeconds), c.subscriptionConditions)
+		c.r.Context(), c.p.Account, c.r.PathValue("subscription"), secret, overlapOf(body.OverlapSeconds), a.changeConditions(c))
 	if err == nil {
 		err = a.record(c, "subscription-secret.rotate", "subscription/"+s.ID, nil, nil)
 	}
@@ -337,7 +368,7 @@ func asSubscription(s *webhook.Subscription) *api.Subscription {
 			Kind: kind, Username: s.Auth.Username, TokenURL: s.Auth.TokenURL, ClientID: s.Auth.ClientID, Scope: s.Auth.Scope, HeaderName: s.Auth.HeaderName,
 		},
 		Created: api.At(s.Created), Validated: api.At(s.Health.Validated), Failures: s.Health.Failures, Reason: s.Health.Reason,
-		Disabled: api.At(s.Health.Disabled),
+		Disabled: api.At(s.Health.Disabled), Paused: s.Paused, ConsentBy: string(s.Consent.User),
 	}
 	for i, id := range s.Users {
 		wired.Users[i] = string(id)

@@ -42,7 +42,7 @@ type Records interface {
 type Subscriptions interface {
 	DeleteOwner(ctx context.Context, account presence.AccountID, owner presence.UserID) error
 	// OwnerChanged pauses or resumes the subscriptions of a user who was deactivated or
-	// activated.
+	// activated, or got another role.
 	OwnerChanged(ctx context.Context, account presence.AccountID, owner presence.UserID) error
 }
 
@@ -252,7 +252,10 @@ func (p *Provisioner) write(ctx context.Context, by *By, before *directory.User,
 	if err != nil {
 		return after, err
 	}
-	return after, p.Authority.RevokeBeyond(ctx, by.Account, after.ID, after.Role)
+	if err := p.Authority.RevokeBeyond(ctx, by.Account, after.ID, after.Role); err != nil {
+		return after, err
+	}
+	return after, p.Subscriptions.OwnerChanged(ctx, by.Account, after.ID)
 }
 
 // edited is the user after a change.

@@ -173,7 +173,7 @@ func (s *suspension) paused() {
 	s.t.Helper()
 	eventually(s.t, "the subscriptions are paused", func() bool {
 		all, _ := s.subscriptions.Snapshot()
-		return !slices.ContainsFunc(all, func(s *webhook.Subscription) bool { return !s.Paused })
+		return !slices.ContainsFunc(all, func(s *webhook.Subscription) bool { return !s.Suspended })
 	})
 	time.Sleep(time.Until(s.began.Add(auth.MaxStale)))
 }

@@ -36,6 +36,8 @@ func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority
 		Now: clock, UserAgent: "Porchlight/" + Version(), Log: s.log, Tracer: s.tracer(),
 	}
 	subscriptions.Validate = sender.Validate
+	subscriptions.HasApp, subscriptions.Consented = authority.HasApp, authority.Consented
+	authority.OnGrantEnd(subscriptions.EndConsent)
 	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{
 		Catalog: catalog, Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
 		People: webhook.NewPeople(dir, s.store, clock), Sender: sender, Clock: clock, Log: s.log,

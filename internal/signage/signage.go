@@ -23,6 +23,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/cache"
 	"porchlight.dev/porchlight/internal/directory"
@@ -80,12 +82,14 @@ type Registry struct {
 	audit     audit.Recorder
 	clock     func() time.Time
 	shown     *cache.Table[string, *View] // by the id of the link
+	reading   singleflight.Group          // by the id of the link
 }
 
 // shownSlots is how many links are remembered, for fresh.
 const (
-	shownSlots = 256
-	fresh      = 2 * time.Second
+	shownSlots  = 256
+	fresh       = 2 * time.Second
+	readTimeout = 30 * time.Second
 )
 
 // Options are what a registry depends on.

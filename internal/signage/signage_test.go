@@ -3,8 +3,10 @@ package signage_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +77,61 @@ func (w *world) user(u directory.User, events ...presence.Event) directory.User 
 
 func mailbox(name string) string {
 	return "mail." + strings.ReplaceAll(strings.ToLower(name), " ", ".")
+}
+
+// blocked holds reads of records, and counts them.
+type blocked struct {
+	store.Store
+	reads  atomic.Int32
+	opened chan struct{}
+}
+
+func (b *blocked) Read(ctx context.Context, users []store.User) ([]store.Record, store.Cursor, error) {
+	b.reads.Add(1)
+	<-b.opened
+	return b.Store.Read(ctx, users)
+}
+
+// TestConcurrentRequests: displays that ask at the same time are shown one reading, which does
+// not end with the request that began it.
+func TestConcurrentRequests(t *testing.T) {
+	w := newWorld(t)
+	w.user(directory.User{DisplayName: "Ada"})
+	_, address := w.make("")
+	held := &blocked{Store: w.store, opened: make(chan struct{})}
+	w.Registry = signage.New(signage.Options{
+		Store: w.store, Directory: w.directory, Views: &view.Reader{Store: held}, Audit: &w.events, Clock: func() time.Time { return w.now },
+	})
+	first, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := w.Show(first, address)
+		failed <- err
+	}()
+	for held.reads.Load() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("a request that was canceled gets %v", err)
+	}
+	shown := make(chan error, 20)
+	for range cap(shown) {
+		go func() {
+			v, err := w.Show(t.Context(), address)
+			if err == nil && len(v.People) != 1 {
+				err = errors.New("nobody is shown")
+			}
+			shown <- err
+		}()
+	}
+	close(held.opened)
+	for range cap(shown) {
+		w.must(<-shown)
+	}
+	if n := held.reads.Load(); n != 1 {
+		t.Errorf("%d readings for requests at the same time, want 1", n)
+	}
 }
 
 // make makes a link and returns its address.

@@ -22,7 +22,8 @@ type Person struct {
 	Status presence.Status
 }
 
-// Show is what is behind an address, at most fresh old. ErrNoLink is also the answer if the
+// Show is what is behind an address, at most fresh old when it was read. Requests that come
+// while it is read get the same. ErrNoLink is also the answer if the
 // account is suspended or deleted.
 func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	owner, secret, ok := strings.Cut(address, ".")
@@ -34,12 +35,34 @@ func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
+	if known := r.shown.Get(link.ID, r.clock(), fresh); known != nil {
+		return known.Value, nil
+	}
+	// The reading serves all who wait, so it does not end with the request that began it.
+	detached := context.WithoutCancel(ctx)
+	read := r.reading.DoChan(link.ID, func() (any, error) { return r.refresh(detached, account, &link) })
+	select {
+	case got := <-read:
+		if got.Err != nil {
+			return nil, got.Err
+		}
+		return got.Val.(*View), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// refresh reads what a link shows, unless that was done a moment ago, and remembers it.
+func (r *Registry) refresh(ctx context.Context, account presence.AccountID, link *Link) (*View, error) {
 	now := r.clock()
 	if known := r.shown.Get(link.ID, now, fresh); known != nil {
 		return known.Value, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	entry := r.shown.Begin(link.ID, now)
-	if entry.Value, err = r.read(ctx, account, &link); err != nil {
+	var err error
+	if entry.Value, err = r.read(ctx, account, link); err != nil {
 		return nil, err
 	}
 	r.shown.Put(entry)

@@ -183,7 +183,7 @@ func (w *worker) keepsProbe(a *Attempt) bool {
 	if w.probed != a.At {
 		w.probed, w.probes = a.At, 0
 	}
-	if a.Status != 0 {
+	if a.Status != 0 || a.Failure == FailureInternal {
 		w.probes++
 	}
 	return w.probes < probesEach
@@ -201,6 +201,9 @@ func (w *worker) judge(a *Attempt, now time.Time) (failed bool) {
 	if !w.profile.retries(a) {
 		w.recovered() // it answers
 		return true
+	}
+	if a.Failure == FailureInternal {
+		return true // nothing was sent, so it says nothing of the endpoint
 	}
 	if w.breaker.failure(now) {
 		w.d.Log.WarnContext(w.ctx, "endpoint down; will probe it", slog.String("subscription", w.sub.ID), slog.String("reason", a.Reason))
@@ -344,7 +347,7 @@ func (w *worker) finishRetryTry(r *retry, a *Attempt, now time.Time) {
 		w.rewind()
 	}
 	next, ok := w.profile.next(a, now)
-	if !ok && w.breaker.down {
+	if !ok && w.breaker.down && a.Failure != FailureInternal {
 		next, ok = now.Add(holdFor), true // until the endpoint recovers
 	}
 	if !ok {

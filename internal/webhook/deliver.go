@@ -25,6 +25,8 @@ var (
 	ErrHasEndpoint = errors.New("the subscription has an endpoint")
 	// ErrDisabled: the subscription is disabled.
 	ErrDisabled = errors.New("the subscription is disabled")
+	// ErrPaused: somebody paused the subscription.
+	ErrPaused = errors.New("the subscription is paused")
 )
 
 // unixZero is before any entry.

@@ -434,6 +434,50 @@ func TestPausedDelivery(t *testing.T) {
 	})
 }
 
+// TestInternalFailureOfProbe: an event whose request cannot be prepared does not remain the
+// probe of an endpoint that is down, and does not make one count as down.
+func TestInternalFailureOfProbe(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		up := false
+		e.set(func(_ int, r *webhook.Request) reply {
+			switch {
+			case r.Event.User == "bad":
+				return reply{failure: webhook.FailureInternal}
+			case up:
+				return reply{status: 200}
+			default:
+				return reply{}
+			}
+		})
+		for i := range 20 {
+			f.change(userNumber(i))
+		}
+		advance(time.Second)
+		if f.d.Stats().Down != 1 {
+			t.Fatal("the endpoint is not down")
+		}
+		bad := f.change("bad")
+		up = true
+		last := f.change("fine")
+		advance(48 * time.Hour)
+		f.wantMissing(e, bad)
+		if f.d.Stats().Down != 0 || f.d.Stats().Pending != 0 {
+			t.Errorf("%+v after %d", f.d.Stats(), last)
+		}
+		for range 30 {
+			f.change("bad")
+		}
+		advance(time.Second)
+		if f.d.Stats().Down != 0 {
+			t.Error("the endpoint counts as down, because requests were not prepared")
+		}
+	})
+}
+
 // TestInternalFailure: an event whose request cannot be prepared is given up when its
 // schedule ends, and delays no other event.
 func TestInternalFailure(t *testing.T) {

@@ -42,6 +42,21 @@ func TestEngines(t *testing.T) {
 	f.eventually("live delivery", arrived)
 	f.inOrder(e)
 
+	f.subs.update(s.ID, func(n *webhook.Subscription) { n.Paused = true })
+	f.eventually("the pause", func() bool { return f.d.Stats().Disabled == 1 })
+	paused := e.count()
+	for i := range 30 {
+		f.change(userNumber(i % 3))
+	}
+	f.stop() // a pause survives a restart
+	f.start()
+	if n := e.count(); n != paused {
+		t.Errorf("%d requests while it is paused", n-paused)
+	}
+	f.subs.update(s.ID, func(n *webhook.Subscription) { n.Paused = false })
+	f.eventually("delivery after the pause", arrived)
+	f.inOrder(e)
+
 	var outage atomic.Bool
 	outage.Store(true)
 	e.set(func(int, *webhook.Request) reply {

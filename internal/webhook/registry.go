@@ -25,8 +25,13 @@ const (
 	MaxPerOwner   = 5 // of those that a user has for the own events
 )
 
-// ErrNoSubscription: there is none with this id in the account.
-var ErrNoSubscription = errors.New("no such subscription in this account")
+var (
+	// ErrNoSubscription: there is none with this id in the account.
+	ErrNoSubscription = errors.New("no such subscription in this account")
+	// ErrEnded: the app, or the consent under which it acts, ended while it made a
+	// subscription.
+	ErrEnded = errors.New("the access of the app that makes the subscription has ended")
+)
 
 // A LimitError refuses one thing too many.
 type LimitError struct {
@@ -57,8 +62,12 @@ type Registry struct {
 	Client    *egress.Client
 	// Validate proves that an endpoint wants events: Sender.Validate.
 	Validate func(context.Context, *Subscription) error
-	Clock    func() time.Time
-	Log      *slog.Logger
+	// HasApp reports whether an app exists, and Consented since when a person allows one to
+	// act for them; zero: they do not. nil: subscriptions end with neither.
+	HasApp    func(ctx context.Context, account presence.AccountID, app presence.AppID) (bool, error)
+	Consented func(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) (time.Time, error)
+	Clock     func() time.Time
+	Log       *slog.Logger
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
 
@@ -95,12 +104,25 @@ func (r *Registry) Create(ctx context.Context, asked *Subscription) (*Subscripti
 	if err := r.write(ctx, doc); err != nil {
 		return nil, err
 	}
-	// Concurrent requests may have made others. Each counts again after its write: the
-	// limit may refuse one too many, and is never exceeded.
-	if err := r.checkLimits(ctx, &s, 0); err != nil {
+	if err := r.checkStored(ctx, &s); err != nil {
 		return nil, errors.Join(err, r.Delete(ctx, s.Account, s.ID, func(*Subscription) error { return nil }))
 	}
 	return r.Get(ctx, s.Account, s.ID)
+}
+
+// checkStored checks again what may have changed before s was stored. Concurrent requests
+// may have made others: each counts after its write, so that the limit may refuse one too
+// many, and is never exceeded. The app's access may have ended: who ends it looks for
+// subscriptions afterwards, so either finds the other.
+func (r *Registry) checkStored(ctx context.Context, s *Subscription) error {
+	if err := r.checkLimits(ctx, s, 0); err != nil {
+		return err
+	}
+	ended, err := r.endings().has(ctx, s)
+	if err == nil && ended {
+		err = ErrEnded
+	}
+	return err
 }
 
 // validate asks the endpoint of s, if there is one, and sets its health.
@@ -280,9 +302,16 @@ func (r *Registry) DeleteOwner(ctx context.Context, account presence.AccountID, 
 	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.Owner == owner && owner != "" })
 }
 
-// DeleteMade deletes the subscriptions that an app made for a user.
-func (r *Registry) DeleteMade(ctx context.Context, account presence.AccountID, app presence.AppID, owner presence.UserID) error {
-	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.App == app && s.Owner == owner && owner != "" })
+// EndConsent deletes what an app subscribed to for a person who allows it to act for them no
+// more. After an error, Run deletes what has ended.
+func (r *Registry) EndConsent(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
+	err := r.deleteWhere(ctx, account, func(s *Subscription) bool {
+		return s.App == app && user != "" && (s.Owner == user || s.Consent.User == user)
+	})
+	if err != nil {
+		r.forgetSeen()
+	}
+	return err
 }
 
 func (r *Registry) deleteWhere(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {

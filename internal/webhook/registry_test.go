@@ -576,7 +576,7 @@ func TestPaused(t *testing.T) {
 		awaitSnapshot(t, there, func(all []*webhook.Subscription) bool {
 			var paused []string
 			for _, s := range all {
-				if s.Paused {
+				if s.Suspended {
 					paused = append(paused, s.ID)
 				}
 			}
@@ -616,6 +616,74 @@ func TestPaused(t *testing.T) {
 	await()
 }
 
+// TestEnded: a subscription that a crash left behind, after its app or its consent ended, is in
+// no snapshot and is deleted; also if the consent was given again meanwhile. None can be made.
+func TestEnded(t *testing.T) {
+	f := newRegistry(t)
+	since := f.clock.Now().Truncate(time.Millisecond)
+	consent := webhook.Consent{User: f.bob, Since: since}
+	stays := f.create(same)
+	for _, change := range []func(*webhook.Subscription){
+		func(s *webhook.Subscription) { s.App = "gone" },
+		func(s *webhook.Subscription) { s.Consent = consent },
+		func(s *webhook.Subscription) { s.Consent, s.Owner, s.Users = consent, f.bob, []presence.UserID{f.bob} },
+	} {
+		f.create(change)
+	}
+	there := f.node()
+	there.HasApp = func(_ context.Context, _ presence.AccountID, app presence.AppID) (bool, error) {
+		return app != "gone", nil
+	}
+	there.Consented = func(context.Context, presence.AccountID, presence.UserID, presence.AppID) (time.Time, error) {
+		return since.Add(time.Minute), nil
+	}
+	asked := f.asked()
+	asked.Consent = consent
+	if _, err := there.Create(t.Context(), asked); !errors.Is(err, webhook.ErrEnded) {
+		t.Errorf("made under a consent that has ended: %v", err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].ID == stays.ID })
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		all, err := f.List(t.Context(), f.account)
+		apptest.Check(t, err)
+		if len(all) == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d are stored", len(all))
+		}
+	}
+}
+
+// TestConsentOfFormerAdministrator: what an app subscribed to for the account is paused while
+// the person who allowed it is no administrator.
+func TestConsentOfFormerAdministrator(t *testing.T) {
+	f := newRegistry(t)
+	f.create(func(s *webhook.Subscription) { s.Consent = webhook.Consent{User: f.bob, Since: f.clock.Now()} })
+	there := f.node()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	for _, role := range []directory.Role{directory.Member, directory.Admin} {
+		bob, err := f.people.Directory.User(t.Context(), f.account, f.bob)
+		apptest.Check(t, err)
+		bob.Role = role
+		_, err = f.people.Directory.Update(t.Context(), f.account, bob)
+		apptest.Check(t, err)
+		apptest.Check(t, f.OwnerChanged(t.Context(), f.account, f.bob))
+		awaitSnapshot(t, there, func(all []*webhook.Subscription) bool {
+			return len(all) == 1 && all[0].Suspended == (role == directory.Member)
+		})
+	}
+}
+
 // afterLoad calls do once, after the first read of an account.
 type afterLoad struct {
 	store.Store
@@ -653,7 +721,7 @@ func TestPausedWhileRead(t *testing.T) {
 			running.Go(func() { apptest.Check(t, there.Run(ctx)) })
 			defer running.Wait()
 			defer stop()
-			awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Paused })
+			awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Suspended })
 		})
 	}
 }

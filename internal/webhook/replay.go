@@ -32,6 +32,8 @@ func (d *Deliverer) Replay(ctx context.Context, s *Subscription, after store.Pos
 		return 0, ErrNoEndpoint
 	case !s.Health.Disabled.IsZero():
 		return 0, ErrDisabled
+	case s.Paused:
+		return 0, ErrPaused
 	}
 	w, err := d.worker(s)
 	if err != nil {

@@ -97,7 +97,7 @@ func (b *breaker) probeFailed(now time.Time, asked time.Duration) {
 
 // nextValidation is when an endpoint must prove again that it wants events. Zero: never.
 func (s *Subscription) nextValidation() time.Time {
-	if s.URL == "" || !s.Health.Disabled.IsZero() || s.Paused {
+	if s.URL == "" || s.stopped() {
 		return time.Time{}
 	}
 	since := s.Health.Validated

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -96,50 +97,59 @@ func (r *Registry) AccountChanged(ctx context.Context) error {
 	})
 }
 
-// OwnerChanged makes every node read again whether an owner of subscriptions is active.
+// OwnerChanged makes every node read again whether a user may still have the subscriptions
+// that the user owns or allowed an app to make.
 func (r *Registry) OwnerChanged(ctx context.Context, account presence.AccountID, owner presence.UserID) error {
 	all, err := r.List(ctx, account)
-	if err != nil || !slices.ContainsFunc(all, func(s *Subscription) bool { return s.Owner == owner }) {
+	if err != nil || !slices.ContainsFunc(all, func(s *Subscription) bool { return s.Owner == owner || s.Consent.User == owner }) {
 		return err
 	}
 	return r.AccountChanged(ctx)
 }
 
-// setPaused sets Paused of subscriptions as they were read.
-func (r *Registry) setPaused(ctx context.Context, read ...*Subscription) error {
+// setSuspended sets Suspended of subscriptions as they were read.
+func (r *Registry) setSuspended(ctx context.Context, read ...*Subscription) error {
 	of := make(map[presence.AccountID][]*Subscription)
 	for _, s := range read {
 		of[s.Account] = append(of[s.Account], s)
 	}
 	for account, all := range of {
-		suspended, err := r.isSuspended(ctx, account)
+		found, err := r.Directory.Account(ctx, account)
+		if errors.Is(err, directory.ErrNoAccount) { // it is being deleted
+			found.Suspended, err = true, nil
+		}
 		if err != nil {
 			return err
 		}
-		var owners []presence.UserID
+		var people []presence.UserID
 		for _, s := range all {
-			if s.Owner != "" {
-				owners = append(owners, s.Owner)
+			if user := cmp.Or(s.Owner, s.Consent.User); user != "" {
+				people = append(people, user)
 			}
 		}
-		users, err := r.Directory.UsersByID(ctx, account, unique(owners))
+		users, err := r.Directory.UsersByID(ctx, account, unique(people))
 		if err != nil {
 			return err
 		}
 		for _, s := range all {
-			s.Paused = suspended || s.Owner != "" && !users[s.Owner].Active
+			s.Suspended = found.Suspended || !mayFollow(s, &found, users)
 		}
 	}
 	return nil
 }
 
-// isSuspended reports whether an account is suspended, or is being deleted.
-func (r *Registry) isSuspended(ctx context.Context, account presence.AccountID) (bool, error) {
-	found, err := r.Directory.Account(ctx, account)
-	if errors.Is(err, directory.ErrNoAccount) {
-		return true, nil
+// mayFollow reports whether the person of a subscription, if it has one, may still be sent
+// its events: those of others only to administrators.
+func mayFollow(s *Subscription, account *directory.Account, users map[presence.UserID]directory.User) bool {
+	switch {
+	case s.Owner != "":
+		return users[s.Owner].Active
+	case s.Consent.User != "":
+		u := users[s.Consent.User]
+		return u.Active && (u.Role == directory.Admin || account.Owner == u.ID)
+	default:
+		return true
 	}
-	return found.Suspended, err
 }
 
 // refresh reads one subscription into the snapshot.
@@ -156,8 +166,15 @@ func (r *Registry) refresh(ctx context.Context, key store.Key) error {
 		if s, err = r.decode(ctx, &docs[0]); err != nil {
 			return err
 		}
-		if err := r.setPaused(ctx, s); err != nil {
+		ended, err := r.endings().has(ctx, s)
+		if err == nil {
+			err = r.setSuspended(ctx, s)
+		}
+		if err != nil {
 			return err
+		}
+		if ended {
+			s = nil
 		}
 	}
 	x.update(func() {
@@ -220,23 +237,27 @@ func (r *Registry) poll(ctx context.Context) error {
 		return err
 	}
 	r.setSeen(version) // before the read: a change during it asks for another one
-	if err = r.reload(ctx); err != nil {
+	ended, err := r.reload(ctx)
+	if err != nil {
 		r.forgetSeen()
+		return err
 	}
-	return err
+	r.deleteEnded(ctx, ended)
+	return nil
 }
 
-// reload reads all subscriptions.
-func (r *Registry) reload(ctx context.Context) error {
+// reload reads all subscriptions, and returns those that have ended, which are in no
+// snapshot.
+func (r *Registry) reload(ctx context.Context) (ended []*Subscription, err error) {
 	x := &r.snapshot
 	x.reading.Lock()
 	defer x.reading.Unlock()
-	all := make(map[string]*Subscription)
+	all, endings := make(map[string]*Subscription), r.endings()
 	const step = 200
 	for after := ""; ; {
 		docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, after, step)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var page []*Subscription
 		for i := range docs {
@@ -246,15 +267,23 @@ func (r *Registry) reload(ctx context.Context) error {
 				r.Log.ErrorContext(ctx, "subscription unreadable; nothing is delivered to it", slog.String("key", after), slog.Any("err", err))
 				continue
 			}
+			over, err := endings.has(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			if over {
+				ended = append(ended, s)
+				continue
+			}
 			page, all[after] = append(page, s), s
 		}
-		if err := r.setPaused(ctx, page...); err != nil {
-			return err
+		if err := r.setSuspended(ctx, page...); err != nil {
+			return nil, err
 		}
 		if len(docs) < step {
 			break
 		}
 	}
 	x.update(func() { x.byKey = all })
-	return nil
+	return ended, nil
 }

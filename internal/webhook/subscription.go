@@ -35,6 +35,8 @@ type subscriptionValue struct {
 	Account     presence.AccountID `json:"account"`
 	App         presence.AppID     `json:"app,omitempty"`
 	Owner       presence.UserID    `json:"owner,omitempty"`
+	ConsentBy   presence.UserID    `json:"consent_by,omitempty"`
+	ConsentAt   time.Time          `json:"consent_at,omitzero"`
 	Name        string             `json:"name,omitempty"`
 	URL         string             `json:"url,omitempty"`
 	Form        string             `json:"form"`
@@ -49,6 +51,7 @@ type subscriptionValue struct {
 	Failures    int                `json:"failures,omitempty"`
 	Reason      string             `json:"reason,omitempty"`
 	Disabled    time.Time          `json:"disabled,omitzero"`
+	Paused      bool               `json:"paused,omitempty"`
 	Sealed      []byte             `json:"sealed,omitempty"` // a sealedValue
 }
 
@@ -72,10 +75,11 @@ func (r *Registry) encode(ctx context.Context, s *Subscription) (store.Doc, erro
 	}
 	return document.New(s.key(), s.Version, subscriptionValue{
 		Format: document.Current(), Account: s.Account, App: s.App, Owner: s.Owner, Name: s.Name,
+		ConsentBy: s.Consent.User, ConsentAt: s.Consent.Since,
 		URL: s.URL, Form: s.Form, Events: s.Events, Users: s.Users, Groups: s.Groups,
 		Profile: s.Profile, LatestOnly: s.LatestOnly, Concurrency: s.Concurrency, Created: s.Created,
 		Validated: s.Health.Validated, Failures: s.Health.Failures, Reason: s.Health.Reason, Disabled: s.Health.Disabled,
-		Sealed: sealed,
+		Paused: s.Paused, Sealed: sealed,
 	}), nil
 }
 
@@ -94,8 +98,9 @@ func (r *Registry) decode(ctx context.Context, doc *store.Doc) (*Subscription, e
 	}
 	s := &Subscription{
 		ID: doc.Key.Key[strings.LastIndexByte(doc.Key.Key, '/')+1:], Version: doc.Version,
-		Account: v.Account, App: v.App, Owner: v.Owner, Name: v.Name,
-		URL: v.URL, Form: v.Form, Events: v.Events, Users: v.Users, Groups: v.Groups,
+		Account: v.Account, App: v.App, Owner: v.Owner, Name: v.Name, Paused: v.Paused,
+		Consent: Consent{User: v.ConsentBy, Since: v.ConsentAt},
+		URL:     v.URL, Form: v.Form, Events: v.Events, Users: v.Users, Groups: v.Groups,
 		Profile: v.Profile, LatestOnly: v.LatestOnly, Concurrency: v.Concurrency, Created: v.Created,
 		Health: Health{Validated: v.Validated, Failures: v.Failures, Reason: v.Reason, Disabled: v.Disabled},
 		Auth:   secret.Auth, Secrets: secret.Secrets,

@@ -29,7 +29,10 @@ type Subscription struct {
 	// Owner is the user who is sent the own events, and who may manage the subscription.
 	// Empty: it is the account's.
 	Owner presence.UserID
-	Name  string
+	// Consent is that under which App made it: the subscription ends with it. Zero: App or
+	// Owner made it by a right of their own.
+	Consent Consent
+	Name    string
 	// URL is the endpoint. Empty: events wait until a client connects and takes them.
 	URL  string
 	Form string // name of the Form in which events are written
@@ -49,11 +52,23 @@ type Subscription struct {
 	Created time.Time
 	Version string // of its document
 	Health  Health
-	// Paused: the account is suspended, or the Owner is deactivated. Nothing is sent, and the
-	// position stays. It is set in the snapshot alone.
+	// Paused: somebody paused it. Nothing is sent, and the position stays.
 	Paused bool
+	// Suspended is Paused by what else changed: the account is suspended, the Owner is
+	// deactivated, or the person of the Consent may not follow others any more. It is set in
+	// the snapshot alone.
+	Suspended bool
 
 	groupKeys []string // of Groups
+}
+
+// stopped reports whether nothing is sent for now.
+func (s *Subscription) stopped() bool { return !s.Health.Disabled.IsZero() || s.Paused || s.Suspended }
+
+// A Consent is a person's permission for an app to act for them.
+type Consent struct {
+	User  presence.UserID
+	Since time.Time // distinguishes it from a later one of the same app
 }
 
 // Health is what validation found. A subscription that is disabled is sent nothing; its

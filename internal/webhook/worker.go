@@ -221,7 +221,7 @@ func (w *worker) await(limit time.Duration) {
 	}
 }
 
-func (w *worker) disabled() bool { return !w.sub.Health.Disabled.IsZero() || w.sub.Paused }
+func (w *worker) disabled() bool { return w.sub.stopped() }
 
 // adopt applies what other goroutines asked for.
 func (w *worker) adopt() {

@@ -29,7 +29,7 @@ function SignIn() {
       try {
         await client.post("/v1/sign-ins", { email: email.value.trim(), password: password.value, account: account?.value.trim() || undefined });
       } catch (err) {
-        if (err.message.includes("name the account")) setWhich(true);
+        if (err.code === "sign-in-account") setWhich(true);
         throw err.retryAfter ? new Error(texts.wait(err.message, Math.ceil(err.retryAfter / 1_000))) : err;
       }
     });

@@ -51,6 +51,10 @@ function Shown({ subscription: s, path, me, again }) {
     await client.post(path + "/enable");
     toast(texts.enabled);
   }).then(again);
+  const pause = (paused) => enabling.run(async () => {
+    await client.patch(path, { paused });
+    toast(paused ? texts.paused : texts.resumed);
+  }).then(again);
   const edit = () => setDialog(html`<${EditSubscription} subscription=${s} path=${path} onClose=${close} onSaved=${again} />`);
   const test = () => setDialog(html`<${Test} subscription=${s} path=${path} onClose=${close} />`);
   const replay = (from) => setDialog(html`<${Replay} path=${path} from=${from} onClose=${close} />`);
@@ -58,21 +62,22 @@ function Shown({ subscription: s, path, me, again }) {
   return html`<header class="spread"><h1>${name}</h1>
       ${mayChange && html`<div class="row" id="actions">
         ${s.url && html`<button type="button" id="test" onClick=${test}>${texts.test}</button>`}
-        ${s.url && !s.disabled && html`<button type="button" id="replay" onClick=${() => replay(null)}>${texts.replay}</button>`}
+        ${s.url && !s.disabled && !s.paused && html`<button type="button" id="replay" onClick=${() => replay(null)}>${texts.replay}</button>`}
         <button type="button" id="edit" onClick=${edit}>${texts.edit}</button>
         <${Menu} label=${texts.more} items=${[
           s.url && !s.disabled && { label: texts.validate, run: enable },
+          !s.paused && { label: texts.pause, run: () => pause(true) },
           !s.app_secret && { label: texts.rotate, run: rotate },
           { label: texts.delete, danger: true, run: remove },
         ]} /></div>`}
     </header>
     <${Alert} id="enable-problem">${enabling.problem}<//>
     <section class="card state-card" id="state" aria-label=${texts.state}>
-      <div class="spread"><${State} state=${state} />${s.disabled && mayChange && html`<button type="button" id="enable" class="main" disabled=${enabling.busy} onClick=${enable}>${texts.enable}</button>`}</div>
+      <div class="spread"><${State} state=${state} />${s.disabled && mayChange && html`<button type="button" id="enable" class="main" disabled=${enabling.busy} onClick=${enable}>${texts.enable}</button>`}${s.paused && !s.disabled && mayChange && html`<button type="button" id="resume" class="main" disabled=${enabling.busy} onClick=${() => pause(false)}>${texts.resume}</button>`}</div>
       ${delivery === null ? html`<p>${texts.elsewhere}</p>` : html`<${Explained} subscription=${s} delivery=${delivery} state=${state} />`}
     </section>
     <${Facts} subscription=${s} />
-    <${Deliveries} path=${path} onState=${setDelivery} onReplay=${mayChange && s.url && !s.disabled && replay} />
+    <${Deliveries} path=${path} onState=${setDelivery} onReplay=${mayChange && s.url && !s.disabled && !s.paused && replay} />
     ${dialog}`;
 }
 
@@ -88,6 +93,7 @@ function Facts({ subscription: s }) {
     [texts.concurrency, s.concurrency],
     [texts.latestOnlyShort, s.latest_only ? texts.yes : texts.no],
     [texts.app, html`<a href=${"/admin/apps/" + encodeURIComponent(s.app)}><${AppName} id=${s.app} /></a>`],
+    s.consent_by && [texts.consentBy, html`<a href=${"/admin/users/" + s.consent_by}><${UserName} id=${s.consent_by} /></a>`],
     [texts.owner, s.owner ? html`<a href=${"/admin/users/" + s.owner}><${UserName} id=${s.owner} /></a>` : texts.ownedByAccount],
     s.url && [texts.validated, s.validated ? exact(s.validated) : texts.neverValidated],
     [texts.created, exact(s.created)],

@@ -9,6 +9,7 @@ import texts from "../texts/subscriptions.js";
 // delivery is, if that is known.
 export function stateOf(subscription, delivery) {
   if (subscription.disabled) return "disabled";
+  if (subscription.paused) return "paused";
   if (delivery?.down) return "down";
   if (subscription.failures > 0) return "failing";
   if (!subscription.url) return delivery && !delivery.attached ? "waiting" : "active";
@@ -31,7 +32,7 @@ export function State({ state }) {
 export function Explained({ subscription, delivery, state }) {
   return html`<p id="explained">${texts.explained[state](subscription, delivery ?? {}, (time) => ago(time))}</p>
     ${delivery?.replaying && html`<p>${texts.replaying}</p>`}
-    ${delivery?.oldest && ["down", "behind", "disabled"].includes(state) && html`<p class="quiet">${texts.oldest(ago(delivery.oldest))}</p>`}`;
+    ${delivery?.oldest && ["down", "behind", "disabled", "paused"].includes(state) && html`<p class="quiet">${texts.oldest(ago(delivery.oldest))}</p>`}`;
 }
 
 const AT_A_TIME = 4;
