@@ -279,7 +279,7 @@ func TestAccountOfSignIn(t *testing.T) {
 	secret, _, err := w.api.SignIns.Invite(t.Context(), w.other, twin.ID, "invitation", true, by.Actor)
 	w.must(err)
 	w.accept(secret, "another horse battery").want(201)
-	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`}`).problem(&api.SignInRefused)
+	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`}`).problem(&api.SignInAccount)
 	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`,"account":"`+string(w.account)+`"}`).want(201)
 }
 
