@@ -28,6 +28,12 @@ const Variable = "TEST_STORE"
 // machine stalls.
 const Timeout = 20 * time.Second
 
+// keepAll is a retention that no clock of a test reaches. The embedded engine trims its log
+// by that clock, but first does so when a second of the machine's has passed: a test that sets
+// its clock forward by weeks, and takes longer than that, would lose entries. On NATS the
+// machine's clock decides.
+const keepAll = 200 * 365 * 24 * time.Hour
+
 // Open makes a new, empty store, and closes it when the test ends.
 func Open(tb testing.TB, clock func() time.Time) store.Store {
 	tb.Helper()
@@ -39,7 +45,7 @@ func Open(tb testing.TB, clock func() time.Time) store.Store {
 		n := StartNATS(tb)
 		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, SystemURL: n.SystemURL(), Timeout: Timeout})
 	} else {
-		opened, err = pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: clock, MinFreeBytes: -1})
+		opened, err = pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: clock, MinFreeBytes: -1, Retention: keepAll})
 	}
 	if err != nil {
 		tb.Fatal(err)
