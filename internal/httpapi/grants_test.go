@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -306,6 +307,36 @@ func TestConsentedAccountSubscriptions(t *testing.T) {
 	w.do("GET", "/v1/subscriptions/"+account.ID, w.admin(), "").want(200)
 }
 
+// TestConsentOfFormerOwner: what an app subscribed to for the account, because its owner allowed
+// it, is suspended while somebody else owns the account.
+func TestConsentOfFormerOwner(t *testing.T) {
+	w := newWorld(t)
+	const scopes = "subscription:write:admin presence:read:admin"
+	token := w.allow(w.owner, w.webApp(scopes, true).ID, scopes).Text
+	w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201)
+	w.runWebhooks()
+	await := func(suspended bool) {
+		t.Helper()
+		deadline := time.After(time.Minute)
+		for {
+			all, changed := w.api.Subscriptions.Snapshot()
+			if len(all) == 1 && all[0].Suspended == suspended {
+				return
+			}
+			select {
+			case <-changed:
+			case <-deadline:
+				t.Fatalf("not in time: suspended: %v", suspended)
+			}
+		}
+	}
+	await(false)
+	for _, owner := range []presence.UserID{w.bob.ID, w.owner} {
+		w.do("PATCH", "/v1/account", w.admin(), fmt.Sprintf(`{"owner":%q}`, owner)).want(200)
+		await(owner != w.owner)
+	}
+}
+
 // TestPauseSubscription: anybody who may change a subscription can pause and resume it.
 func TestPauseSubscription(t *testing.T) {
 	w := newWorld(t)
@@ -324,6 +355,26 @@ func TestPauseSubscription(t *testing.T) {
 			t.Errorf("paused: %v, and a replay gets %d", paused, x.status)
 		}
 	}
+}
+
+// TestPauseSurvivesRestart: a server that starts finds a subscription paused, sends it nothing, and
+// sends it what waited once it is resumed.
+func TestPauseSurvivesRestart(t *testing.T) {
+	w := newWorld(t)
+	paused, active := w.subscribe(`{"url":"https://example.com/"}`), w.subscribe(`{"url":"https://example.com/"}`)
+	path := "/v1/subscriptions/" + paused.ID
+	w.do("PATCH", path, w.admin(), `{"paused":true}`).want(200)
+	w.addWebhooks(slog.New(slog.DiscardHandler)) // another registry on the same store
+	w.runWebhooks()
+	w.awaitDelivering(paused.ID)
+	w.advance(time.Second)
+	w.signIn("/v1/users/alice@example.com/sessions", w.admin(), signInBody)
+	w.awaitDeliveries("/v1/subscriptions/"+active.ID+"/deliveries", 1)
+	if list := w.awaitDeliveries(path+"/deliveries", 0); len(list.Deliveries) != 0 {
+		t.Errorf("sent while it is paused: %+v", list)
+	}
+	w.do("PATCH", path, w.admin(), `{"paused":false}`).want(200)
+	w.awaitDeliveries(path+"/deliveries", 1)
 }
 
 // TestTokensOfNobody: a member cannot tell users from strangers by the lists of their tokens.

@@ -262,6 +262,11 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 	if err != nil {
 		return err
 	}
+	if body.Owner != nil { // whose consents count as an administrator's
+		if err := a.Subscriptions.AccountChanged(c.r.Context()); err != nil {
+			return err
+		}
+	}
 	a.logAccountChange(c, &before, &after)
 	if err := a.recordAccount(c, &before, &after); err != nil {
 		return err

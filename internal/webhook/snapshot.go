@@ -82,7 +82,7 @@ func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version str
 	return v, docs[0].Version, document.Decode(&docs[0], &v)
 }
 
-// AccountChanged makes every node read again whether accounts are suspended.
+// AccountChanged makes every node read again whether accounts are suspended, and who owns them.
 func (r *Registry) AccountChanged(ctx context.Context) error {
 	defer r.forgetSeen()
 	if r.Exclusive {
