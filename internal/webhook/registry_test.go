@@ -660,6 +660,40 @@ func TestEnded(t *testing.T) {
 	}
 }
 
+// TestPauseIsKept: a pause is stored, every node learns of it, and nothing else that changes a
+// subscription ends it.
+func TestPauseIsKept(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(same)
+	set := func(paused bool) {
+		t.Helper()
+		_, err := f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error {
+			s.Paused = paused
+			return nil
+		})
+		apptest.Check(t, err)
+	}
+	set(true)
+	_, err := f.Enable(t.Context(), f.account, s.ID, allow)
+	apptest.Check(t, err)
+	_, err = f.RotateSecret(t.Context(), f.account, s.ID, webhook.NewSecret(), 0, allow)
+	apptest.Check(t, err)
+	apptest.Check(t, f.SetHealth(t.Context(), s, webhook.Health{Failures: 1}))
+	there := f.node()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	await := func(paused bool) {
+		t.Helper()
+		awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Paused == paused })
+	}
+	await(true)
+	set(false)
+	await(false)
+}
+
 // TestConsentOfFormerAdministrator: what an app subscribed to for the account is paused while
 // the person who allowed it is no administrator.
 func TestConsentOfFormerAdministrator(t *testing.T) {

@@ -31,7 +31,7 @@ const columns = [
   { name: "owner", title: texts.owner, cell: (s) => (s.owner ? html`<a href=${"/admin/users/" + s.owner}><${UserName} id=${s.owner} /></a>` : texts.ownedByAccount) },
 ];
 
-const exported = ["id", "name", "url", "state", "form", "events", "users", "groups", "app", "owner", "created", "validated", "failures", "reason", "disabled"];
+const exported = ["id", "name", "url", "state", "form", "events", "users", "groups", "app", "owner", "consent_by", "created", "validated", "failures", "reason", "disabled", "paused"];
 
 async function read() {
   const all = await readSubscriptions();
