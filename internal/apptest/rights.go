@@ -13,6 +13,9 @@ type Right struct {
 	Caller  Caller
 	Scope   string // that the token needs; "": any token
 	Manager bool   // requires the :admin form
+	// Besides are scopes that the :admin form needs beside it; without them the response is
+	// Escalation.
+	Besides string
 	Query   string // of the request
 	Body    string // JSON if neither Form nor CSV is true
 	Form    bool   // Body is a form
@@ -58,6 +61,10 @@ const (
 	claim  = `{"source":"app","status":"busy"}`
 )
 
+// MemberScopes is the :admin form of what members may do.
+const MemberScopes = "presence:read:admin claim:read:admin claim:write:admin session:read:admin session:write:admin contact:read:admin " +
+	"contact:write:admin subscription:read:admin subscription:write:admin directory:read:admin directory:write:admin"
+
 // NativeRights has a row for each route of the native API that needs a token. In the
 // bodies {self} is the e-mail address of the token's user, {new} text that no user has,
 // {asks} an app's request for access, {code} what a device shows, and {password} the user's.
@@ -84,8 +91,8 @@ var nativeRights = map[string]Right{
 	"GET /v1/users/{user}/sign-ins":                   {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
 	"DELETE /v1/users/{user}/sign-ins":                {Scope: "directory:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
 	"PUT /v1/me/password":                             {Scope: "directory:write", Body: `{"current":"{password}","new":"{password}"}`, OK: 204, AppOK: 400}, // an app has no password
-	"POST /v1/users/{user}/invitation":                {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
-	"POST /v1/users/{user}/password-reset":            {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
+	"POST /v1/users/{user}/invitation":                {Scope: "directory:write", Manager: true, Besides: MemberScopes, OK: 201, Missing: &api.NoUser},
+	"POST /v1/users/{user}/password-reset":            {Scope: "directory:write", Manager: true, Besides: MemberScopes, OK: 201, Missing: &api.NoUser},
 	"POST /v1/sessions":                               {Scope: "session:write", Body: signIn, OK: 201},
 	"GET /v1/sessions":                                {Scope: "session:read", OK: 200},
 	"POST /v1/sessions/refresh":                       {Scope: "session:write", Body: `{"sessions":[{"id":"x"}]}`, OK: 200},

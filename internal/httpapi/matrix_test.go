@@ -353,8 +353,10 @@ func (m *matrix) checkTokens() {
 // replays reports whether the route needs the deliverer.
 func (m *matrix) replays() bool { return strings.HasSuffix(m.pattern, "/replay") }
 
-func (m *matrix) own() string      { return m.token(m.alice.ID, m.Scope) }
-func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.Scope+":admin")) }
+func (m *matrix) own() string { return m.token(m.alice.ID, m.Scope) }
+func (m *matrix) managing() string {
+	return m.token(m.alice.ID, strings.TrimSpace(m.Scope+":admin "+m.Besides))
+}
 
 // checkWithoutObject checks the plain scope and the :admin one on a route without an
 // object.
@@ -412,6 +414,9 @@ func (m *matrix) checkObjects() {
 		return
 	}
 	m.ask("other", admin).want(m.OK)
+	if m.Besides != "" {
+		m.ask("other", m.token(m.alice.ID, m.Scope+":admin")).problem(&api.Escalation)
+	}
 }
 
 // TestOrderOfChecks: checks run in the order token, scope, body, user, permission,

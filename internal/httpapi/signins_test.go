@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
@@ -362,14 +363,10 @@ func TestInvitationEscalation(t *testing.T) {
 		for _, user := range []string{"me", "carol@example.com"} {
 			path := "/v1/users/" + user + "/" + kind
 			w.do("POST", path, manager, "").problem(&api.Escalation) // less than a member may do
-			w.do("POST", path, w.token(w.bob.ID, helpDesk), "").want(201)
+			w.do("POST", path, w.token(w.bob.ID, apptest.MemberScopes), "").want(201)
 		}
 	}
 }
-
-// helpDesk has the :admin form of what members may do, and so makes links for them.
-const helpDesk = "presence:read:admin claim:read:admin claim:write:admin session:read:admin session:write:admin contact:read:admin " +
-	"contact:write:admin subscription:read:admin subscription:write:admin directory:read:admin directory:write:admin"
 
 // TestLinkOfNewAdministrator: a link gives no more than its maker could give, also if the
 // person becomes an administrator, or the owner, before it is used.
@@ -382,7 +379,7 @@ func TestLinkOfNewAdministrator(t *testing.T) {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				w := newWorld(t)
 				var link api.Invitation
-				w.do("POST", "/v1/users/alice@example.com/"+kind, w.token(w.bob.ID, helpDesk), "").want(201).read(&link)
+				w.do("POST", "/v1/users/alice@example.com/"+kind, w.token(w.bob.ID, apptest.MemberScopes), "").want(201).read(&link)
 				_, secret, _ := strings.Cut(link.URL, "#")
 				w.do("PATCH", promotion.path, w.admin(), promotion.body).want(200)
 				w.accept(secret, goodPassword).problem(&api.NoInvitation)

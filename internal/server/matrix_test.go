@@ -60,10 +60,21 @@ func (c *caller) refuses(row *apptest.Right, scope auth.Scope, method, owner str
 		return &api.SignInRequired
 	}
 	kind := c.refusesObject(row, admin, owner)
-	if kind == nil && lacks {
+	switch {
+	case kind == nil && lacks:
 		return row.Lacking
+	case kind == nil && !c.hasBesides(row):
+		return &api.Escalation
 	}
 	return kind
+}
+
+// hasBesides reports whether the caller has the scopes that the route needs beside its own.
+func (c *caller) hasBesides(row *apptest.Right) bool {
+	besides := strings.Fields(row.Besides)
+	return !slices.ContainsFunc(auth.AllScopes(), func(s auth.Scope) bool {
+		return slices.Contains(besides, s.String()+":admin") && !c.scopes.HasAdmin(s)
+	})
 }
 
 // refusesObject is refuses for a caller who may use the route.
@@ -132,7 +143,7 @@ func got(w *httptest.ResponseRecorder) string {
 
 // callers lists callers with every kind of credential, and authenticated ones with every
 // relation to a scope.
-func (c *tenant) callers(other *tenant, scope string) []caller {
+func (c *tenant) callers(other *tenant, row *apptest.Right) []caller {
 	c.t.Helper()
 	a, ctx := c.Provisioner().Authority, c.t.Context()
 	alice := c.users["alice"].ID
@@ -170,7 +181,7 @@ func (c *tenant) callers(other *tenant, scope string) []caller {
 		all = append(all, caller{name: person + "'s cookie without an origin", headers: cookie(text, ""), refused: &api.OriginRefused, scopes: scopes, others: person != "alice"},
 			caller{name: person + "'s cookie twice", headers: append(cookie(text, "same-origin"), "Cookie", "porchlight="+text), refused: &api.NoToken})
 	}
-	for scopes := range relations(scope) {
+	for scopes := range relations(row) {
 		granted, err := a.ParseScopes(scopes)
 		apptest.Check(c.t, err)
 		all = append(all, caller{name: "a user with " + scopes, headers: bearer(c.token(scopes, alice)), scopes: granted},
@@ -179,16 +190,19 @@ func (c *tenant) callers(other *tenant, scope string) []caller {
 	return all
 }
 
-// relations lists scopes by their relation to the one that a route needs: none, the plain
-// one, the :admin one, and all others.
-func relations(scope string) map[string]bool {
+// relations lists scopes by their relation to those that a route needs: none, the plain one,
+// the :admin one, that with those it needs besides, and all others.
+func relations(row *apptest.Right) map[string]bool {
+	scope := row.Scope
 	if scope == "" {
 		return map[string]bool{"": true, apptest.Everything: true}
 	}
 	others := slices.DeleteFunc(strings.Fields(apptest.Everything), func(s string) bool {
 		return strings.HasPrefix(s, scope) || scope == "presence:read" && strings.HasPrefix(s, "contact:read") // Zoom's contact:read includes presence:read
 	})
-	return map[string]bool{"": true, scope: true, scope + ":admin": true, strings.Join(others, " "): true}
+	return map[string]bool{
+		"": true, scope: true, scope + ":admin": true, strings.TrimSpace(scope + ":admin " + row.Besides): true, strings.Join(others, " "): true,
+	}
 }
 
 // cookie is the headers of a request of a browser that is signed in.
@@ -327,7 +341,7 @@ func (m *matrix) run() {
 		m.runStrange()
 		return
 	}
-	all := m.callers(m.other, m.row.Scope)
+	all := m.callers(m.other, &m.row)
 	type cell struct {
 		by    *caller
 		owner string
@@ -407,7 +421,7 @@ func (m *matrix) runPermitted(n int, cell func(int) (*caller, string)) {
 		by, owner := cell(i)
 		if i > 0 && m.uses() {
 			m.renew()
-			for _, again := range m.callers(m.other, m.row.Scope) {
+			for _, again := range m.callers(m.other, &m.row) {
 				if again.name == by.name {
 					by = &again
 				}
@@ -504,7 +518,7 @@ func (m *matrix) runStrange() {
 		return // a WebSocket, which zoomapi tests
 	}
 	m.put("{account}", own, string(m.account))
-	for _, by := range m.callers(m.other, "") {
+	for _, by := range m.callers(m.other, &apptest.Right{}) {
 		if by.operator && m.row.Caller == apptest.SystemToken {
 			m.runOperator(&by)
 			continue
