@@ -47,7 +47,7 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range append([]string{"../README.md", "../docs/getting-started.md", "../docs/sdks.md", "../docs/operations.md"}, guides...) {
+	for _, page := range append([]string{"../README.md", "../docs/getting-started.md", "../docs/sdks.md", "../docs/streaming.md", "../docs/operations.md"}, guides...) {
 		page = strings.TrimPrefix(page, "../")
 		if blocks := shellBlocks(t, page); len(blocks) > 0 {
 			t.Run(page, func(t *testing.T) { pasteAll(t, blocks) })
@@ -131,7 +131,7 @@ terminal=
 
 // script is what the shell runs for the block.
 func (b *block) script(at ports) string {
-	if b.language != "sh" {
+	if b.language != "sh" || b.until != "" {
 		return b.runProgram()
 	}
 	commands := strings.NewReplacer(
@@ -161,11 +161,15 @@ func (b *block) script(at ports) string {
 // runProgram is what the shell runs for a program. repository is the path of the Go module.
 func (b *block) runProgram() string {
 	const stop = "END_OF_PROGRAM"
-	file := map[string]string{"javascript": "program.mjs", "python": "program.py", "go": "program.go"}[b.language]
-	command := map[string]string{"javascript": "node program.mjs", "python": "python3 program.py", "go": "./program"}[b.language]
-	text := "cat >" + file + " <<'" + stop + "'\n" + b.commands + stop + "\n"
+	file := map[string]string{"sh": "program.sh", "javascript": "program.mjs", "python": "program.py", "go": "program.go"}[b.language]
+	command := map[string]string{"sh": "bash program.sh", "javascript": "node program.mjs", "python": "python3 program.py", "go": "./program"}[b.language]
+	text := "cat >" + file + " <<'" + stop + "'\n"
+	if b.language == "sh" {
+		text += "exec " // so that the signal reaches the command and not a shell
+	}
+	text += b.commands + stop + "\n"
 	if b.language == "go" {
-		text += "go build -C \"$repository\" -o \"$PWD/program\" \"$PWD/program.go\"\n"
+		text += "go build -C \"$repository\" -ldflags \"-s -w\" -o \"$PWD/program\" \"$PWD/program.go\"\n"
 	}
 	if b.until != "" {
 		command = "run_until '" + b.until + "' " + command
