@@ -24,6 +24,7 @@ type faults struct {
 	random     *rand.Rand
 	generation chan struct{} // closed to cut all connections
 	lost       bool          // the next cursor is unusable
+	down       bool          // every request is lost
 	count      map[string]int
 }
 
@@ -66,6 +67,14 @@ func (f *faults) String() string {
 	return fmt.Sprint("faults: ", f.count)
 }
 
+// outage loses every request and connection, until it is called with false.
+func (f *faults) outage(on bool) {
+	f.mu.Lock()
+	f.down = on
+	f.mu.Unlock()
+	f.cutAll()
+}
+
 // A fate is what happens to a request.
 type fate struct {
 	status     int    // the answer of the proxy itself; 0: none
@@ -95,6 +104,9 @@ func (f *faults) decide(cursor string) fate {
 		if f.random.IntN(2) == 0 {
 			d.after = f.random.IntN(300)
 		}
+	}
+	if f.down {
+		d.before, what = true, "lost"
 	}
 	f.count[what]++
 	if cursor != "" && d.status == 0 && !d.before && f.lost {

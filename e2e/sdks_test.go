@@ -108,10 +108,14 @@ func runSDKChaos(t *testing.T, sdk string, random *rand.Rand) {
 			d.kill()
 			d.start(t)
 		}
+		down := round%3 == 2 // what changes now comes when the watch resumes
+		if down {
+			faults.outage(true)
+		}
 		for range random.IntN(4) + 1 {
 			u := d.Users[random.IntN(6)+10]
 			note := fmt.Sprintf("round %d ✓ %d", round, random.Uint32())
-			if random.IntN(3) == 0 {
+			if !down && random.IntN(3) == 0 {
 				w.setNote(t, u, note)
 			} else {
 				d.call(t, "PUT", "/v1/users/"+u.ID+"/note", fmt.Sprintf(`{"text":%q}`, note))
@@ -121,7 +125,9 @@ func runSDKChaos(t *testing.T, sdk string, random *rand.Rand) {
 				faults.cutAll()
 			}
 		}
-		if random.IntN(3) == 0 {
+		if down {
+			faults.outage(false)
+		} else if random.IntN(3) == 0 {
 			faults.loseCursor()
 		}
 		w.await(t, "the notes that were set", func() bool {
