@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
 	"porchlight.dev/porchlight/internal/leveltest"
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
 )

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/internal/document"
@@ -30,11 +31,17 @@ const (
 // ErrAppSecret: the app's secret is rotated with the app.
 var ErrAppSecret = errors.New("the subscription is signed with the secret of its app, which is rotated with the app")
 
-// NewSecret returns a secret in the form of Standard Webhooks.
+// NewSecret returns a secret in the form of Standard Webhooks, without a plus sign or a
+// slash, which would need an encoding in a URL. A secret that somebody puts into one by
+// mistake stays in one piece, which logs redact. That costs two of its 256 bits.
 func NewSecret() string {
-	var raw [secretBytes]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	return "whsec_" + base64.StdEncoding.EncodeToString(raw[:])
+	for {
+		var raw [secretBytes]byte
+		_, _ = rand.Read(raw[:]) // never fails
+		if encoded := base64.StdEncoding.EncodeToString(raw[:]); !strings.ContainsAny(encoded, "+/") {
+			return "whsec_" + encoded
+		}
+	}
 }
 
 // CheckSecret checks a secret that a client chose.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"os"
@@ -9,9 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"archive/tar"
-	"compress/gzip"
 
 	"github.com/CycloneDX/cyclonedx-go"
 )
