@@ -103,8 +103,9 @@ var imports = map[string][]string{
 	"internal/certificate":          nil,
 	"internal/certificate/acmetest": nil,
 	"internal/config":               nil,
+	"internal/backupjob":            {"internal/store/backup"},
 	"internal/server": {
-		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/certificate", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
+		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/backupjob", "internal/certificate", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/telemetry", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
@@ -143,6 +144,7 @@ var confined = map[string][]string{
 	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest", "bench"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/yuin/goldmark":      {"internal/manual"},
+	"github.com/robfig/cron":        {"internal/config"},
 	"github.com/coder/websocket":    {"client", "internal/eventsocket"},
 	"go.opentelemetry.io":           {"internal/telemetry"},
 }

@@ -30,6 +30,8 @@ type ServerHealth struct {
 	Deliveries DeliveryHealth   `json:"deliveries"`
 	// Backup is the last one that this server made while it ran; nil: none is known.
 	Backup *BackupHealth `json:"backup"`
+	// Backups is how backups go; nil: the server does not store the data itself.
+	Backups *BackupsHealth `json:"backups"`
 }
 
 // The states of a server.
@@ -72,6 +74,23 @@ type DeliveryHealth struct {
 	Down       int     `json:"down"`     // subscriptions whose endpoint fails
 	Disabled   int     `json:"disabled"`
 	LagSeconds float64 `json:"lag_seconds"`
+}
+
+// BackupsHealth is how backups go.
+type BackupsHealth struct {
+	// Next is when the next scheduled one is due; nil: none is scheduled.
+	Next *Time `json:"next"`
+	// Running is the progress of the one that runs; nil: none does.
+	Running *BackupProgress `json:"running"`
+	// Failures is how many failed since the last success, and Reason why the last one did.
+	Failures int    `json:"failures"`
+	Reason   string `json:"reason"`
+}
+
+// BackupProgress is how far a backup is.
+type BackupProgress struct {
+	DoneBytes  int64 `json:"done_bytes"`
+	TotalBytes int64 `json:"total_bytes"` // an estimate; 0: unknown
 }
 
 // BackupHealth is a backup.

@@ -18,6 +18,7 @@ func (c *Config) Check() Problems {
 	k.dataDir()
 	k.store()
 	k.storage()
+	k.backups()
 	k.listeners()
 	k.publicURL()
 	k.networks()

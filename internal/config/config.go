@@ -38,6 +38,10 @@ type Config struct {
 	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"Maximum memory for cached encoded records, about 300 bytes for each user. The cache grows with the number of users. 0 means the default."`
 	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory that buffers updates before they are written to a table, at most 1/64 of the disk. 0 means the default."`
 
+	BackupDir      string `name:"backup-dir" group:"Storage" placeholder:"DIR" help:"Directory for scheduled backups, of this server alone and not inside data-dir. It must exist. If it is empty, the server makes no backups by itself."`
+	BackupSchedule string `name:"backup-schedule" group:"Storage" default:"@daily" placeholder:"TIMES" help:"When to make a backup in backup-dir: the five fields of cron (minute, hour, day of the month, month, day of the week), @hourly, @daily, @weekly, @monthly, or @every with a time of at least 1m. Times are in UTC, or in the time zone of a prefix: CRON_TZ=Europe/Berlin 30 3 * * *."`
+	BackupKeep     int    `name:"backup-keep" group:"Storage" default:"7" placeholder:"N" help:"Number of backups to keep in backup-dir. Older ones are deleted after a new one was made and verified. 0 keeps all."`
+
 	Setup bool `name:"setup" group:"Storage" default:"true" negatable:"" help:"If the store has no account yet, show a set-up page on the address of the API, which asks for a code that the server prints. Turn it off to end with an error instead, for example where an empty directory means that a disk is not mounted."`
 
 	Listen         string        `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the API. Port 0 selects a free port."`

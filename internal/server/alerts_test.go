@@ -31,6 +31,7 @@ func TestAlerts(t *testing.T) {
 	if response.StatusCode != http.StatusNoContent {
 		t.Fatalf("%d %s", response.StatusCode, answer)
 	}
+	takeBackup(t, cfg.DataDir, true)
 	rules, err := os.ReadFile(dir + "/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -120,19 +120,24 @@ func explainSpace(path string, err error) error {
 // space returns how many bytes a backup may use on the server's disk, of which the
 // server needs lowDisk; nil: the backup goes to another disk.
 func (b Backup) space(lowDisk *uint64) func() (uint64, error) {
-	if !sameDisk(b.DataDir, filepath.Dir(b.File)) {
+	dir := filepath.Dir(b.File)
+	if !sameDisk(b.DataDir, dir) {
 		return nil
 	}
-	return func() (uint64, error) {
-		if *lowDisk == 0 {
-			return math.MaxUint64, nil
-		}
-		free, err := pebblestore.FreeBytes(filepath.Dir(b.File))
-		if err != nil {
-			return 0, fmt.Errorf("measure the free space: %w", err)
-		}
-		return free - min(free, *lowDisk), nil
+	return func() (uint64, error) { return availableFor(b.DataDir, dir, *lowDisk) }
+}
+
+// availableFor returns how many bytes a backup in dir may use: on the disk of the data
+// directory, the server needs lowDisk; 0: the server does not check the disk.
+func availableFor(dataDir, dir string, lowDisk uint64) (uint64, error) {
+	if lowDisk == 0 || !sameDisk(dataDir, dir) {
+		return math.MaxUint64, nil
 	}
+	free, err := pebblestore.FreeBytes(dir)
+	if err != nil {
+		return 0, fmt.Errorf("measure the free space: %w", err)
+	}
+	return free - min(free, lowDisk), nil
 }
 
 // requestBackup asks the running server for a backup.

@@ -17,6 +17,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/backupjob"
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
@@ -70,13 +71,13 @@ type control struct {
 	path     string
 	stopping context.CancelCauseFunc
 	stopOnce sync.Once
-	busy     sync.Mutex // while a backup is made
+	slot     *backupjob.Slot
 }
 
 // openControl makes the socket. The server is of use without it, so what goes
 // wrong is logged.
 func (s *Server) openControl(source backupSource) {
-	c := &control{source: source, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
+	c := &control{source: source, slot: s.backups, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
 	c.record = func(e *audit.Event) { s.audit.Later(audit.System, e) }
 	if err := c.listen(s.config.DataDir); err != nil {
 		c.close()
@@ -179,34 +180,44 @@ func (c *control) close() {
 // backup streams a backup. One that fails is cut short, so that the client detects an
 // incomplete backup, and has the reason in its trailer.
 func (c *control) backup(w http.ResponseWriter, r *http.Request) {
-	if !c.busy.TryLock() {
-		writeText(w, http.StatusServiceUnavailable, "another backup is being made: wait until it has ended")
+	begun, ctx := time.Now(), r.Context()
+	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
+	head := w.Header()
+	info, err := c.slot.Run(func(progress func(done, total int64)) (backup.Info, error) {
+		c.announce(head)
+		return c.source.Backup(ctx, to, progress)
+	}, func() bool { return ctx.Err() != nil })
+	if err == nil {
+		c.record(backupEvent(info))
+		c.log.InfoContext(ctx, "backup finished", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
 		return
 	}
-	defer c.busy.Unlock()
-	begun := time.Now()
-	head := w.Header()
-	head.Set("Content-Type", "application/octet-stream")
-	head.Set(estimateHeader, strconv.FormatInt(c.source.BackupEstimate(), 10))
-	head.Set(lowDiskHeader, strconv.FormatUint(c.lowDisk, 10))
-	head.Set("Trailer", errorTrailer)
-	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
-	info, err := c.source.Backup(r.Context(), to, nil)
-	if err == nil {
-		c.record(&audit.Event{Action: backupAction, After: audit.Fields{"bytes": info.Bytes, "position": info.Position}})
-		c.log.InfoContext(r.Context(), "backup finished", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
+	if errors.Is(err, backupjob.ErrBusy) {
+		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	if errors.Is(err, context.Canceled) {
-		err = context.Cause(r.Context())
+		err = context.Cause(ctx)
 	}
-	c.log.WarnContext(r.Context(), "backup failed", slog.Any("err", err))
+	c.log.WarnContext(ctx, "backup failed", slog.Any("err", err))
 	if !to.begun {
 		head.Del("Trailer")
 		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	head.Set(errorTrailer, strconv.QuoteToASCII(err.Error()))
+}
+
+// announce sets the headers of a backup that begins.
+func (c *control) announce(head http.Header) {
+	head.Set("Content-Type", "application/octet-stream")
+	head.Set(estimateHeader, strconv.FormatInt(c.source.BackupEstimate(), 10))
+	head.Set(lowDiskHeader, strconv.FormatUint(c.lowDisk, 10))
+	head.Set("Trailer", errorTrailer)
+}
+
+func backupEvent(info backup.Info) *audit.Event {
+	return &audit.Event{Action: backupAction, After: audit.Fields{"bytes": info.Bytes, "position": info.Position}}
 }
 
 // A patientWriter waits for a reader, but not for ever.

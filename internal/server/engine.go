@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"porchlight.dev/porchlight/internal/backupjob"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -185,6 +186,7 @@ func (s *Server) openStore() error {
 		s.store = opened
 		if source, ok := opened.(backupSource); ok {
 			dropRestored(s.config.DataDir, s.log)
+			s.source, s.backups = source, backupjob.NewSlot(s.opts.Clock)
 			s.openControl(source)
 		}
 	}

@@ -29,3 +29,6 @@ func (s *Server) RecordErasure(ctx context.Context, u store.User) error {
 	_, err := s.erasures.Request(ctx, u)
 	return err
 }
+
+// BackUp makes a scheduled backup now.
+func (s *Server) BackUp(ctx context.Context) error { return s.schedule.Once(ctx) }

@@ -20,6 +20,7 @@ func (s *Server) newMeasure(observer *wire.Observer) func(context.Context) (*api
 		h = s.measure(ctx)
 		h.Started = started
 		h.Requests, h.Latency = latencyOf(observer)
+		h.Backups = s.backupsHealth()
 		h.Backup, err = s.lastBackup(ctx)
 		return h, err
 	}
@@ -83,6 +84,23 @@ func latencyOf(observer *wire.Observer) (requests uint64, buckets []api.LatencyB
 		buckets = append(buckets, api.LatencyBucket{Seconds: b.Seconds, Requests: b.Requests})
 	}
 	return requests, buckets
+}
+
+// backupsHealth describes the backups of this node; nil: it makes none.
+func (s *Server) backupsHealth() *api.BackupsHealth {
+	if s.backups == nil {
+		return nil
+	}
+	stats := s.backups.Stats()
+	h := &api.BackupsHealth{Failures: stats.InRow, Reason: stats.Reason}
+	if !stats.Next.IsZero() {
+		next := api.At(stats.Next)
+		h.Next = &next
+	}
+	if stats.Running {
+		h.Running = &api.BackupProgress{DoneBytes: stats.Done, TotalBytes: stats.Total}
+	}
+	return h
 }
 
 // lastBackup is the newest one in the server's audit log; nil: there is none among the

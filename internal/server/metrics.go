@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"porchlight.dev/porchlight/internal/backupjob"
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
@@ -57,6 +58,9 @@ func (s *Server) newMetrics() {
 	}))
 	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
 	s.metrics.MustRegister(newCertificateCollector(s.certificates))
+	if s.backups != nil {
+		s.metrics.MustRegister(newBackupCollector(s.backups.Stats))
+	}
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st.Stats))
 	}
@@ -143,6 +147,26 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 	c.gauge("disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
 	c.gauge("free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
 	return c
+}
+
+func newBackupCollector(from func() backupjob.Stats) *collector[backupjob.Stats] {
+	c := collect("porchlight_backup_", from)
+	known := func(s *backupjob.Stats) bool { return !s.Last.IsZero() || !s.Next.IsZero() }
+	timed := func(s *backupjob.Stats) bool { return s.Took > 0 }
+	sized := func(s *backupjob.Stats) bool { return s.Bytes > 0 }
+	c.add("last_success_timestamp_seconds", "When the newest successful backup began, in Unix time; 0 if there is none yet.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return unixSeconds(s.Last) }, known)
+	c.add("last_duration_seconds", "How long the newest successful backup took.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return s.Took.Seconds() }, timed)
+	c.add("last_bytes", "Size of the newest successful backup.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return float64(s.Bytes) }, sized)
+	c.add("next_timestamp_seconds", "When the next scheduled backup is due, in Unix time.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return unixSeconds(s.Next) }, func(s *backupjob.Stats) bool { return !s.Next.IsZero() })
+	c.counter("failures_total", "Backups that failed, retries included.", func(s *backupjob.Stats) float64 { return float64(s.Failures) })
+	return c
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1e3
 }
 
 func newFramerCollector(malformed func() uint64) *collector[uint64] {

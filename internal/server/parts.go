@@ -52,6 +52,9 @@ func (s *Server) parts() []*part {
 	if s.control != nil {
 		all = append(all, &part{name: "control socket", start: func(context.Context) error { s.control.serve(); return nil }})
 	}
+	if s.schedule != nil {
+		all = append(all, &part{name: "scheduled backups", start: func(ctx context.Context) error { s.schedule.Run(ctx); return nil }})
+	}
 	if s.opts.Watchdog > 0 {
 		all = append(all, &part{name: "watchdog", start: s.feedWatchdog})
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/backupjob"
 	"porchlight.dev/porchlight/internal/certificate"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/erasure"
@@ -105,9 +106,12 @@ type Server struct {
 	tls         certificate.Source // nil: plain HTTP
 	adminTLS    certificate.Source // nil: the admin listener has no TLS
 	listener    net.Listener
-	plain       *plainHTTP   // nil: off
-	admin       net.Listener // nil: off
-	control     *control     // nil: there is no data directory, or no socket in it
+	plain       *plainHTTP          // nil: off
+	admin       net.Listener        // nil: off
+	control     *control            // nil: there is no data directory, or no socket in it
+	source      backupSource        // nil, as backups
+	backups     *backupjob.Slot     // nil: the store is backed up by other tools
+	schedule    *backupjob.Schedule // nil: off
 	public      *framer.Server
 	internal    *http.Server
 
@@ -151,6 +155,9 @@ func (s *Server) build() error {
 		return err
 	}
 	if err := s.openAudit(); err != nil {
+		return err
+	}
+	if err := s.newBackups(); err != nil {
 		return err
 	}
 	var err error

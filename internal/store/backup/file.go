@@ -3,6 +3,7 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -107,6 +108,24 @@ func (b *File) Write(p []byte) (int, error) {
 		err = b.f.Sync()
 	}
 	return n, err
+}
+
+// Check syncs the file and calls read with what is in it.
+func (b *File) Check(read func(io.Reader) error) error {
+	if err := b.f.Sync(); err != nil {
+		return fmt.Errorf("sync the backup: %w", err)
+	}
+	info, err := b.f.Stat()
+	if err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	return read(io.NewSectionReader(b.f, 0, info.Size()))
+}
+
+// CommitAs is Commit with a name that was not known before, in the same directory.
+func (b *File) CommitAs(path string) error {
+	b.path = path
+	return b.Commit()
 }
 
 // Commit syncs the file and gives it its name.

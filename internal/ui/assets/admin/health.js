@@ -29,7 +29,7 @@ export default function Health() {
     ${server && html`<${State} server=${server} />
       <p class="quiet">${texts.live(EVERY / 1_000)}</p>
       <${Charts} server=${server} history=${history} />
-      <div class="halves"><${Backup} backup=${server.backup} /><${Disk} store=${server.store} /></div>
+      <div class="halves"><${Backup} backup=${server.backup} job=${server.backups} /><${Disk} store=${server.store} /></div>
       <${Consumers} consumers=${server.consumers} /><${Deliveries} deliveries=${server.deliveries} />`}`;
 }
 
@@ -73,10 +73,13 @@ function bytes(n) {
   return new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 }).format(n / 2 ** (10 * unit)) + " " + ["B", "KiB", "MiB", "GiB", "TiB"][unit];
 }
 
-function Backup({ backup }) {
+function Backup({ backup, job }) {
   return html`<section class="card" id="backup" aria-labelledby="backup-title"><h2 id="backup-title">${texts.backup}</h2>
     ${backup ? html`<p><${Ago} at=${backup.time} />, ${bytes(backup.bytes)}</p>` : html`<p>▲ ${texts.noBackup}</p>`}
     ${backup && isOld(backup) && html`<p>▲ ${texts.old}</p>`}
+    ${job?.running && html`<p id="backup-running">${texts.backupRunning(bytes(job.running.done_bytes), job.running.total_bytes ? bytes(job.running.total_bytes) : texts.unknown)}</p>`}
+    ${job?.reason && html`<p>▲ ${texts.backupFailed(job.failures)} ${job.reason}</p>`}
+    ${job?.next && html`<p class="quiet" id="backup-next">${texts.backupNext} <${Ago} at=${job.next} /></p>`}
     <p class="quiet">${texts.how}</p><p class="secret"><code>${texts.command}</code> <${Copy} text=${texts.command} /></p></section>`;
 }
 

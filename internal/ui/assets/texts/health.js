@@ -53,8 +53,11 @@ export default {
   external: "NATS stores the data. Monitor the disks of the NATS servers.",
 
   backup: "Last backup",
-  noBackup: "The server knows of no backup. It knows only those that “porchlight backup” made while the server was running.",
+  noBackup: "The server knows of no backup. It knows only scheduled ones, and those that “porchlight backup” made while the server was running.",
   old: "The backup is more than a week old.",
+  backupRunning: (done, total) => `A backup is running: ${done} of about ${total}.`,
+  backupFailed: (n) => (n === 1 ? "The newest backup failed:" : `The newest ${n} backups failed:`),
+  backupNext: "Next scheduled backup:",
   how: "To make one, run",
   command: "porchlight backup --data-dir DIR FILE",
 

@@ -1,0 +1,92 @@
+package backupjob
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+)
+
+const (
+	// inProgress is the name of a backup until it is complete, with the suffix of package
+	// backup. It is always the same, so the next backup overwrites what a kill left.
+	inProgress = "porchlight-backup"
+
+	nameTime = "20060102T150405Z"
+)
+
+// namePattern matches the names of complete backups: the time in UTC and the position.
+var namePattern = regexp.MustCompile(`^porchlight-(\d{8}T\d{6}Z)-\d+\.backup$`)
+
+func nameOf(at time.Time, position uint64) string {
+	return fmt.Sprintf("porchlight-%s-%d.backup", at.UTC().Format(nameTime), position)
+}
+
+// A File is a complete backup in a directory.
+type File struct {
+	Path string
+	Time time.Time // when it began
+}
+
+// List returns the complete backups in a directory, the oldest first.
+func List(dir string) ([]File, error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the directory for backups %s does not exist: create it, or mount its disk", dir)
+	case err != nil:
+		return nil, fmt.Errorf("read the directory for backups: %w", err)
+	}
+	var all []File
+	for _, e := range entries {
+		match := namePattern.FindStringSubmatch(e.Name())
+		if match == nil || !e.Type().IsRegular() {
+			continue
+		}
+		if at, err := time.Parse(nameTime, match[1]); err == nil {
+			all = append(all, File{filepath.Join(dir, e.Name()), at})
+		}
+	}
+	slices.SortFunc(all, func(a, b File) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Path, b.Path)) })
+	return all, nil
+}
+
+// Newest returns the newest complete backup in a directory.
+func Newest(dir string) (File, error) {
+	all, err := List(dir)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("the directory %s contains no backup made by backup-schedule: specify a backup file", dir)
+	}
+	if err != nil {
+		return File{}, err
+	}
+	return all[len(all)-1], nil
+}
+
+// prune deletes the oldest backups, so that keep remain. It never deletes the one that
+// was made last, whatever the clock was when the others were made.
+func prune(dir, last string, keep int) error {
+	all, err := List(dir)
+	if err != nil {
+		return err
+	}
+	excess := len(all) - keep
+	for _, f := range all {
+		if excess <= 0 {
+			return nil
+		}
+		if f.Path == last {
+			continue
+		}
+		if err := os.Remove(f.Path); err != nil {
+			return fmt.Errorf("delete an old backup: %w", err)
+		}
+		excess--
+	}
+	return nil
+}
