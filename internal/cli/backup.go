@@ -172,19 +172,27 @@ func (c *restoreCommand) renew(s *shell) error {
 // verifyCommand is "porchlight verify".
 type verifyCommand struct {
 	dataDir
-	File string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
+	Drill   bool   `name:"drill" help:"Restore the backup into a temporary directory, check that directory, open it as a server would, and remove it."`
+	TempDir string `name:"temp-dir" placeholder:"DIR" help:"Existing directory for the temporary directory of --drill. By default the system's."`
+	File    string `arg:"" optional:"" help:"The backup, or \"-\" for standard input. A directory of scheduled backups means the newest of them."`
 }
 
 func (*verifyCommand) Help() string {
 	return `Reads a whole backup, or a whole data directory that no server is using, and checks every checksum, every record, and that records, log and indexes agree. It detects any altered byte and is read-only.
 
+With --drill, the command proves that the backup can be restored: the restored store must have the same position and as many records, log entries and documents as the backup, and must open. The temporary directory needs about as much space as the backup, and contains secrets while the command runs. It is removed in any case.
+
 Example:
 
     porchlight verify /backups/porchlight-2026-03-01
-    porchlight verify --data-dir /var/lib/porchlight`
+    porchlight verify --data-dir /var/lib/porchlight
+    porchlight verify --drill /backups/porchlight`
 }
 
 func (c *verifyCommand) Run(s *shell) error {
+	if c.Drill || c.TempDir != "" {
+		return c.drill(s)
+	}
 	if c.File != "" && c.DataDir != "" {
 		return &usageError{"verify checks one thing at a time: specify either a backup or, with --data-dir, a data directory"}
 	}
@@ -210,7 +218,11 @@ func (c *verifyCommand) Run(s *shell) error {
 
 func (c *verifyCommand) verify(s *shell, m *meter) (server.VerifyReport, error) {
 	if c.File != "" {
-		return server.Verify(s.ctx, s.source(c.File, m))
+		file, err := server.BackupAt(c.File)
+		if err != nil {
+			return server.VerifyReport{}, err
+		}
+		return server.Verify(s.ctx, s.source(file, m))
 	}
 	dir, err := c.load(s)
 	if problems, ok := errors.AsType[config.Problems](err); ok && strings.Contains(problems.Error(), "is not set") {
@@ -220,4 +232,35 @@ func (c *verifyCommand) verify(s *shell, m *meter) (server.VerifyReport, error) 
 		return server.VerifyReport{}, err
 	}
 	return server.VerifyDir(s.ctx, dir, m.update)
+}
+
+// drill restores a backup to a temporary directory.
+func (c *verifyCommand) drill(s *shell) error {
+	switch {
+	case !c.Drill:
+		return &usageError{"--temp-dir is only for --drill: add --drill, or omit --temp-dir"}
+	case c.File == "" || c.DataDir != "":
+		return &usageError{"--drill restores a backup: specify a backup or a directory of scheduled backups, and omit --data-dir"}
+	}
+	file, err := server.BackupAt(c.File)
+	if err != nil {
+		return err
+	}
+	m := s.meter("restore drill", c.Quiet)
+	report, err := server.Drill(s.ctx, s.source(file, m), c.TempDir)
+	m.end()
+	if err != nil {
+		return err
+	}
+	return s.print(report, "The backup %s of %s can be restored: %s. Restoring, checking and opening it took %.1f s; accounts: %d.\nsha256 %s\n",
+		c.name(report.File), report.Created.Local().Format(time.DateTime), contents(report.Records, report.Entries, report.Documents, report.Bytes),
+		time.Duration(report.Seconds).Seconds(), report.Accounts, report.SHA256)
+}
+
+// name is what a report calls the backup.
+func (*verifyCommand) name(file string) string {
+	if file == "" {
+		return "from standard input"
+	}
+	return file
 }

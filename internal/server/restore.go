@@ -137,11 +137,16 @@ func Verify(ctx context.Context, f BackupFile) (VerifyReport, error) {
 	if err != nil {
 		return VerifyReport{}, err
 	}
+	return reportOf(f.Path, begun, &info), nil
+}
+
+// reportOf reports a backup in which everything was found right.
+func reportOf(path string, begun time.Time, info *backup.Info) VerifyReport {
 	return VerifyReport{
-		OK: true, File: f.Path, Seconds: Second(time.Since(begun)), Created: info.Created,
+		OK: true, File: path, Seconds: Second(time.Since(begun)), Created: info.Created,
 		Format: info.Format, Epoch: info.Epoch, Position: info.Position,
 		Records: info.Records, Entries: info.Entries, Documents: info.Documents, Bytes: info.Bytes, SHA256: info.SHA256,
-	}, nil
+	}
 }
 
 // VerifyDir reads the whole store of a data directory that no server runs on, and
