@@ -55,7 +55,7 @@ func NewPinnedHTTPClient(pin string) (*http.Client, error) {
 }
 
 // ErrPinMismatch is the cause of an error of a client of [NewPinnedHTTPClient]: the server
-// has another key. Either it was replaced, or somebody is between client and server.
+// has another key. Either it was replaced, or somebody intercepts the connection.
 var ErrPinMismatch = errors.New("the server's key is not the pinned one")
 
 func newHTTPClient(config *tls.Config) *http.Client {

@@ -15,7 +15,7 @@ type userImport struct {
 	Remote
 	File      string `arg:"" help:"CSV file, or - for standard input."`
 	DryRun    bool   `name:"dry-run" help:"Change nothing. Report what would change, and the lines that would be refused."`
-	AllErrors bool   `name:"all-errors" help:"List every line that is refused. By default the first 1,000 are listed, and the others counted."`
+	AllErrors bool   `name:"all-errors" help:"List all refused lines. By default, the first 1,000 are listed and the others only counted."`
 	Quiet     bool   `name:"quiet" short:"q" help:"Do not show progress."`
 }
 

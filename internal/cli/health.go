@@ -20,11 +20,11 @@ const healthTimeout = 5 * time.Second
 // healthCommand is "porchlight health".
 type healthCommand struct {
 	Config      string `name:"config" placeholder:"FILE" help:"Settings file (YAML) of the server. Also PORCHLIGHT_CONFIG."`
-	AdminListen string `name:"admin-listen" placeholder:"HOST:PORT" help:"Address of the server's /readyz, if no setting has it. Also PORCHLIGHT_ADMIN_LISTEN."`
+	AdminListen string `name:"admin-listen" placeholder:"HOST:PORT" help:"Address of the server's /readyz. It overrides the settings file. Also PORCHLIGHT_ADMIN_LISTEN."`
 }
 
 func (*healthCommand) Help() string {
-	return `The command reads the settings of the server and asks /readyz on admin-listen. It fails if the server does not answer, is starting or stopping, waits for its set-up page, or cannot store updates. Containers, which have no other program to ask with, use it as their health check.
+	return `The command reads the settings of the server and asks /readyz on admin-listen. It fails if the server does not answer, is starting or stopping, waits for its set-up page, or cannot store updates. Containers use it as their health check, because their image contains no other program.
 
 Example:
 

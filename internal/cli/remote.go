@@ -229,7 +229,7 @@ func (t *target) unreachable(lost *client.TransportError) (text, action string) 
 	case untrusted:
 		return text, server + " If you trust this certificate, set --ca-file to a PEM file that contains it or the certificate of its authority, or --pinned-pubkey to the key that \"porchlight certificate\" prints on the server."
 	case errors.Is(lost, client.ErrPinMismatch):
-		return text, fmt.Sprintf("%s The pinned key is from %s. If the server's key was replaced, pin the new one, as \"porchlight certificate\" prints it on the server. Otherwise somebody may be between you and the server.", server, t.from["pinned-pubkey"])
+		return text, fmt.Sprintf("%s The pinned key is from %s. If the server's key was replaced, pin the new one, as \"porchlight certificate\" prints it on the server. Otherwise somebody may be intercepting the connection.", server, t.from["pinned-pubkey"])
 	case misnamed:
 		return text, server + " Use a name from the certificate in the URL, or install a certificate for this name on the server."
 	case invalid:

@@ -100,7 +100,7 @@ type Config struct {
 
 	WaitingReads int `name:"waiting-reads" group:"Limits" default:"64" placeholder:"N" help:"Maximum number of queued large reads, such as queries of more than 200 users. The server runs half as many at once as there are processors, and serves users in turn. Past the limit, the user with the most queued reads gets 503. 0 means no limit."`
 
-	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error. A running server takes a changed value on SIGHUP, and another one for a while from \"porchlight log-level\"."`
+	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error. A running server reloads it on SIGHUP, and \"porchlight log-level\" changes it for a while."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"Format of the log."`
 	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"Access log, with a JSON line for each request: on (standard error, like the other logs), off, or a file to append to, which is reopened on SIGHUP."`
 
@@ -109,7 +109,7 @@ type Config struct {
 
 	OTLPEndpoint    string `name:"otlp-endpoint" group:"Telemetry" placeholder:"URL" help:"Base URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, to which the server sends traces and metrics by OTLP over HTTP. By default it sends none. The standard variables OTEL_EXPORTER_OTLP_… take precedence."`
 	OTLPHeadersFile string `name:"otlp-headers-file" group:"Telemetry" placeholder:"FILE" help:"File with headers for the collector, such as its credentials, one NAME=VALUE in each line. Other users of the machine must not be able to read the file."`
-	TraceSample     string `name:"trace-sample" group:"Telemetry" default:"0.01" placeholder:"SHARE" help:"Share of requests to trace, from 0 to 1, of those without a traceparent. Those with one are traced if it is sampled."`
+	TraceSample     string `name:"trace-sample" group:"Telemetry" default:"0.01" placeholder:"SHARE" help:"Share of the requests without a traceparent to trace, from 0 to 1. A request with one is traced if its trace is sampled."`
 
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"After SIGTERM, how long the server keeps serving while /readyz reports 503, so that load balancers notice. Ctrl-C skips this delay."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long requests in flight may then take to finish. 0 aborts them at once."`

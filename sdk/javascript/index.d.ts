@@ -116,7 +116,7 @@ export class Problem extends Error {
   get temporary(): boolean;
 }
 
-/** There was no whole answer. The request may have been carried out. */
+/** There was no complete response. The request may have taken effect. */
 export class NoResponse extends Error {}
 
 export interface Signal {

@@ -10,7 +10,7 @@ export { Client, Problem, Stream, Watch };
 const RETRY_FOR = 30_000; // ms
 const TEMPORARY = [429, 502, 503, 504, 507]; // the server has refused the request for now
 
-// NoResponse means that there was no whole answer. The request may have been carried out.
+// NoResponse means that there was no complete response. The request may have taken effect.
 export class NoResponse extends Error {
   constructor(method, path, cause) {
     super(`No response to ${method} ${path}: ${cause.cause?.message ?? cause.message}`, { cause });

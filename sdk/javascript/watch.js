@@ -38,14 +38,14 @@ export class Watch {
     const backoff = new Backoff(this.#longestWait);
     for (;;) {
       const opened = performance.now();
-      let lasting = Infinity; // ms after which the connection was good
-      let exactly = 0; // ms to wait, as the server has spread its clients itself
+      let stableAfter = Infinity; // ms after which the connection was good
+      let fixedWait = 0; // ms to wait, without jitter: the server has spread its clients itself
       let asked = 0;
       this.#parts = [];
       try {
         for await (const frame of this.#frames()) {
-          if (frame.type === "hello") lasting = frame.ping_seconds * 1_000;
-          if (frame.type === "close") exactly = wait(frame);
+          if (frame.type === "hello") stableAfter = frame.ping_seconds * 1_000;
+          if (frame.type === "close") fixedWait = wait(frame);
           yield* this.#events(frame);
           if (frame.cursor && !frame.more) this.cursor = frame.cursor; // after the events were handled
         }
@@ -54,8 +54,8 @@ export class Watch {
         if (!mayRecover(err)) throw err;
         asked = err.retryAfter;
       }
-      if (performance.now() - opened >= lasting) backoff.reset();
-      await pause(exactly || backoff.next(asked), this.#signal);
+      if (performance.now() - opened >= stableAfter) backoff.reset();
+      await pause(fixedWait || backoff.next(asked), this.#signal);
     }
   }
 

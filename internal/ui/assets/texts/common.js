@@ -11,7 +11,7 @@ export default {
   tokenHelp: "An administrator creates one on the page “Tokens”, or with “porchlight token create”. The token is kept in this tab only, until you close it.",
   useToken: "Use the token",
   otherToken: "Use another access token?",
-  otherTokenExplained: "This link has an access token, and this tab already uses another one. With the token of the link, you act as its user, and what you enter is seen by others of that user’s account. Cancel if you did not expect this.",
+  otherTokenExplained: "This link has an access token, and this tab already uses another one. With the link’s token you act as that token’s user, and other people in that user’s account can see what you enter. Cancel if you did not expect this.",
   stillSignedIn: (why) => `You are still signed in, because signing out failed: ${why}`,
   signInAgain: (why) => `${why} Sign in again.`,
   noAnswer: "The server does not answer. This page tries again by itself.",

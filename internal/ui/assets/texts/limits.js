@@ -25,9 +25,9 @@ export default {
   planUnlimited: "It does not limit requests to Zoom’s API.",
   requests: "Requests to Zoom’s API",
   atOnce: "At most",
-  daily: "In a day",
+  daily: "Per day",
   rate: (n, seconds) => (seconds === 1 ? `${n} in a second` : seconds === 60 ? `${n} in a minute` : `${n} in ${seconds} seconds`),
   perDay: (n, together) => (!n ? "No limit" : together ? `${n.toLocaleString()}, together with ${together}` : n.toLocaleString()),
-  ratesExplained: "The plan limits the requests to Zoom’s API, on each node. Changes through Porchlight’s own API are limited in each minute, for each user, app, account and address. The header RateLimit of the response to a change says how many more are possible.",
+  ratesExplained: "The plan limits the requests to Zoom’s API, on each node. Changes through Porchlight’s own API are limited per minute, for each user, app, account and address. The header RateLimit of the response to a change says how many remain.",
   operator: "Only the operator of the server can change limits: those of the account with “porchlight system account update”, the others in the server’s settings.",
 };

@@ -1,4 +1,4 @@
-"""What a call raises."""
+"""The exceptions that calls raise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PorchlightError(Exception):
 
 
 class NoResponse(PorchlightError):
-    """There was no whole answer. The request may have been carried out."""
+    """There was no complete response. The request may have taken effect."""
 
 
 class Problem(PorchlightError):

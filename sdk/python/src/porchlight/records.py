@@ -13,7 +13,7 @@ Status = Literal[Claimable, "offline"]
 
 
 def instant(text: str | None) -> datetime | None:
-    """The time that a text in the format of RFC 3339 means."""
+    """Parses a time in the format of RFC 3339."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 

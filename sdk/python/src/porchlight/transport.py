@@ -22,7 +22,7 @@ BROKEN = (OSError, http.client.HTTPException, json.JSONDecodeError, UnicodeDecod
 
 
 class Transport:
-    """Connects to one server. It can be used by several threads."""
+    """Connects to one server. Several threads can use it at once."""
 
     def __init__(self, base_url: str, timeout: float, context: ssl.SSLContext | None) -> None:
         url = urllib.parse.urlsplit(base_url)
@@ -124,11 +124,11 @@ class Stream:
             yield line.rstrip(b"\r\n").decode()
 
     def expect_within(self, seconds: float) -> None:
-        """Reading fails if nothing comes for so long."""
+        """Sets how long a read waits for data before it fails."""
         self._socket.settimeout(seconds)
 
     def interrupt(self) -> None:
-        """Ends reading in another thread."""
+        """Makes a read in another thread end."""
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 

@@ -66,18 +66,18 @@ class Watch:
                 self._stream.interrupt()
 
     def _run(self) -> Iterator[Event]:
-        asked = exactly = 0.0
+        asked = fixed_wait = 0.0
         while not self._closed.is_set():
             opened = time.monotonic()
-            lasting = float("inf")  # seconds after which the connection was good
-            asked = exactly = 0.0
+            stable_after = float("inf")  # seconds after which the connection was good
+            asked = fixed_wait = 0.0
             self._parts = []
             try:
                 for frame in self._frames():
                     if frame["type"] == "hello":
-                        lasting = frame["ping_seconds"]
+                        stable_after = frame["ping_seconds"]
                     elif frame["type"] == "close":
-                        exactly = _wait(frame)
+                        fixed_wait = _wait(frame)
                     yield from self._handle(frame)
                     if frame.get("cursor") and not frame.get("more"):
                         self.cursor = frame["cursor"]  # after the events were handled
@@ -87,9 +87,9 @@ class Watch:
                 asked = problem.retry_after
             except BROKEN:
                 pass
-            if time.monotonic() - opened >= lasting:
+            if time.monotonic() - opened >= stable_after:
                 self._backoff.reset()
-            self._closed.wait(exactly or self._backoff.next(asked))
+            self._closed.wait(fixed_wait or self._backoff.next(asked))
 
     def _frames(self) -> Iterator[Frame]:
         """The frames of one connection."""
