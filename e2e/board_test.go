@@ -191,9 +191,9 @@ func TestBoardFollowsTheDirectory(t *testing.T) {
 	wait(t, everyone, `!`+person(zoe))
 }
 
-// changing sends a visible change of one user after another at each interval, until the
+// startChanges sends a visible change of one user after another at each interval, until the
 // function that it returns is called, which returns how many.
-func (d *demo) changing(t *testing.T, interval time.Duration) (stop func() int) {
+func (d *demo) startChanges(t *testing.T, interval time.Duration) (stop func() int) {
 	t.Helper()
 	c, err := client.New(d.URL, client.StaticToken(d.AccessToken), nil)
 	if err != nil {
@@ -277,7 +277,7 @@ func TestBoardOfManyUsers(t *testing.T) {
 	between, tasks := frames(t, board, scroll)
 	logTimes(t, "times between frames while scrolling", between)
 	logTimes(t, "processor times of tasks while scrolling", tasks)
-	changes := d.changing(t, 10*time.Millisecond)
+	changes := d.startChanges(t, 10*time.Millisecond)
 	between, tasks = frames(t, board, scroll)
 	t.Logf("%d changes while scrolling", changes())
 	logTimes(t, "times between frames while scrolling and changing", between)

@@ -180,7 +180,7 @@ func TestLinkOffersToken(t *testing.T) {
 	tab := browse(t)
 	ada, bruno := d.signedIn(t, 0), d.signedIn(t, 1)
 	is := func(u user) string {
-		return `document.querySelector("#who")?.textContent.startsWith(` + quoted(named(u)) + `)`
+		return `document.querySelector("#who")?.textContent.startsWith(` + quoted(firstName(u)) + `)`
 	}
 	do(t, tab, chromedp.Navigate(d.URL+"/admin#token="+ada.AccessToken))
 	wait(t, tab, is(ada))
@@ -195,8 +195,8 @@ func TestLinkOffersToken(t *testing.T) {
 	wait(t, tab, `document.querySelector("#statuses") && `+is(bruno))
 }
 
-// named is the first name of a user of the demo.
-func named(u user) string {
+// firstName is the first name of a user of the demo.
+func firstName(u user) string {
 	first, _, _ := strings.Cut(u.Email, ".")
 	return strings.ToUpper(first[:1]) + first[1:]
 }

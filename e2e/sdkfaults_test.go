@@ -75,8 +75,8 @@ func (f *faults) outage(on bool) {
 	f.cutAll()
 }
 
-// A fate is what happens to a request.
-type fate struct {
+// A fault is what the proxy does to one request.
+type fault struct {
 	status     int    // the answer of the proxy itself; 0: none
 	retryAfter string // of that answer
 	before     bool   // the request is lost
@@ -85,10 +85,10 @@ type fate struct {
 	cut        chan struct{}
 }
 
-func (f *faults) decide(cursor string) fate {
+func (f *faults) decide(cursor string) fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := fate{after: 1 << 30, cut: f.generation}
+	d := fault{after: 1 << 30, cut: f.generation}
 	what := "passed"
 	switch n := f.random.IntN(20); {
 	case n < 3:
@@ -149,7 +149,7 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // pass passes the answer on in pieces of any size.
-func (f *faults) pass(w http.ResponseWriter, response *http.Response, d fate) {
+func (f *faults) pass(w http.ResponseWriter, response *http.Response, d fault) {
 	for name, values := range response.Header {
 		w.Header()[name] = values
 	}

@@ -28,7 +28,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// environment is what the demo tells to paste.
+// environment has the variables that the demo prints for pasting.
 func (d *demo) environment() []string {
 	return []string{
 		"PORCHLIGHT_URL=" + d.URL, "PORCHLIGHT_TOKEN=" + d.AccessToken, "PORCHLIGHT_ACCOUNT_ID=" + d.AccountID,

@@ -174,7 +174,7 @@ func (a *Authority) RevokeGrant(ctx context.Context, account presence.AccountID,
 		return err
 	}
 	if err := a.onGrantEnd(ctx, account, user, app); err != nil {
-		return fmt.Errorf("end what the app made for the user: %w", err)
+		return fmt.Errorf("end the app's other access for the user: %w", err)
 	}
 	return nil
 }

@@ -42,11 +42,11 @@ type ACMEOptions struct {
 
 // ACME obtains certificates from a CA, and renews them.
 type ACME struct {
-	options  ACMEOptions
-	client   *acme.Client
-	names    map[string]*obtained
-	answers  answers
-	failures atomic.Uint64
+	options   ACMEOptions
+	client    *acme.Client
+	names     map[string]*obtained
+	responses challengeResponses
+	failures  atomic.Uint64
 
 	wake chan struct{} // has an element if the delays after failures are to end
 
@@ -54,7 +54,7 @@ type ACME struct {
 	registered bool
 }
 
-// obtained is what there is of one name.
+// obtained is the state of one name: its certificate and the attempts to renew it.
 type obtained struct {
 	name    string
 	file    string
@@ -109,12 +109,12 @@ func acmeDirectory(dataDir, directory string) string {
 // Config implements Source. A CA that validates a name by tls-alpn-01 gets the
 // certificate of the challenge.
 func (a *ACME) Config() *tls.Config {
-	config := base(a.get)
+	config := baseConfig(a.get)
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if !slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
 			return nil, nil //nolint:nilnil // the configuration of the listener
 		}
-		challenge := base(a.answers.certificate)
+		challenge := baseConfig(a.responses.certificate)
 		challenge.NextProtos = []string{acme.ALPNProto}
 		return challenge, nil
 	}
@@ -225,7 +225,7 @@ func (a *ACME) renew(ctx context.Context, n *obtained) {
 	log := a.options.Log.With(slog.String("name", n.name), slog.String("ca", a.options.Directory))
 	if err != nil {
 		a.failures.Add(1)
-		a.registered = false // in case that the CA has lost the account
+		a.registered = false // the CA may have lost the account
 		wait := n.failed(a.options.Now(), err)
 		problem := a.explain(n.name, err)
 		n.problem.Store(&problem)
@@ -269,7 +269,7 @@ func rateLimited(err error) (time.Duration, bool) {
 	return 0, false
 }
 
-// explain says what an operator can do.
+// explain adds to an error what an operator can do about it.
 func (a *ACME) explain(name string, err error) string {
 	_, invalid := errors.AsType[*acme.AuthorizationError](err)
 	switch {
@@ -280,7 +280,7 @@ func (a *ACME) explain(name string, err error) string {
 	case refused(err):
 		return err.Error()
 	default:
-		return fmt.Sprintf("%v; check acme-directory, acme-ca-file and the way from this machine to the CA", err)
+		return fmt.Sprintf("%v; check acme-directory, acme-ca-file and the network connection from this machine to the CA", err)
 	}
 }
 
@@ -321,7 +321,7 @@ func (a *ACME) register(ctx context.Context) error {
 		account.Contact = []string{"mailto:" + a.options.Email}
 	}
 	if _, err := a.client.Register(ctx, account, acme.AcceptTOS); err != nil && !errors.Is(err, acme.ErrAccountAlreadyExists) {
-		return fmt.Errorf("no account at the CA: %w", err)
+		return fmt.Errorf("the account at the CA cannot be registered: %w", err)
 	}
 	a.registered = true
 	return nil
@@ -337,7 +337,7 @@ func (a *ACME) authorize(ctx context.Context, at, name string) error {
 	if i < 0 {
 		return fmt.Errorf("the CA does not offer %s for %s: change acme-challenge", a.options.Challenge, name)
 	}
-	withdraw, err := a.answers.present(a.client, z.Challenges[i], name)
+	withdraw, err := a.responses.present(a.client, z.Challenges[i], name)
 	if err != nil {
 		return err
 	}
@@ -349,13 +349,13 @@ func (a *ACME) authorize(ctx context.Context, at, name string) error {
 	return err
 }
 
-// finalize gets the certificate of an order. Each certificate has a new key.
+// finalize completes an order. Each certificate has a new key.
 func (a *ACME) finalize(ctx context.Context, order *acme.Order, n *obtained) (*tls.Certificate, error) {
 	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}
-	request, err := requestFor(n.name, key)
+	request, err := newCSR(n.name, key)
 	if err != nil {
 		return nil, err
 	}
@@ -373,7 +373,7 @@ func (a *ACME) finalize(ctx context.Context, order *acme.Order, n *obtained) (*t
 		err = pair.Leaf.VerifyHostname(n.name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the CA's certificate cannot be used: %w", err)
+		return nil, fmt.Errorf("the CA issued a certificate that cannot be used: %w", err)
 	}
 	if err := writeFile(n.file, stored); err != nil {
 		// To order it again would use up what the CA allows.

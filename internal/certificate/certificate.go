@@ -70,7 +70,7 @@ func describe(source, file string, cert *x509.Certificate) Info {
 	sum := sha256.Sum256(cert.Raw)
 	return Info{
 		Source: source, Names: namesOf(cert), Issuer: cmp.Or(cert.Issuer.CommonName, cert.Issuer.String()),
-		NotAfter: cert.NotAfter, Fingerprint: colons(sum[:]), PublicKey: Pin(cert), File: file,
+		NotAfter: cert.NotAfter, Fingerprint: formatFingerprint(sum[:]), PublicKey: Pin(cert), File: file,
 	}
 }
 
@@ -81,8 +81,8 @@ func Pin(cert *x509.Certificate) string {
 	return "sha256//" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// colons formats a fingerprint as browsers and openssl do.
-func colons(sum []byte) string {
+// formatFingerprint separates the bytes by colons, as browsers and openssl do.
+func formatFingerprint(sum []byte) string {
 	text := strings.ToUpper(hex.EncodeToString(sum))
 	pairs := make([]string, 0, len(sum))
 	for ; len(text) > 1; text = text[2:] {
@@ -102,13 +102,13 @@ func namesOf(cert *x509.Certificate) []string {
 	return all
 }
 
-// base is the configuration that all sources share.
-func base(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+// baseConfig is the TLS configuration that all sources share.
+func baseConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get}
 }
 
-// every calls do at intervals until ctx ends.
-func every(ctx context.Context, interval time.Duration, do func()) {
+// runEvery calls do at intervals until ctx ends.
+func runEvery(ctx context.Context, interval time.Duration, do func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {

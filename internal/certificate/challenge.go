@@ -17,15 +17,15 @@ import (
 // ChallengePath is where a CA asks for the answer to an http-01 challenge.
 const ChallengePath = "/.well-known/acme-challenge/"
 
-// answers has the answers to the challenges that a CA may ask for now.
-type answers struct {
+// challengeResponses has the responses to the challenges that are open at a CA.
+type challengeResponses struct {
 	mu    sync.Mutex
 	certs map[string]*tls.Certificate // of tls-alpn-01, by name
 	texts map[string]string           // of http-01, by path
 }
 
 // present makes the answer to a challenge available until withdraw is called.
-func (a *answers) present(client *acme.Client, challenge *acme.Challenge, name string) (withdraw func(), err error) {
+func (a *challengeResponses) present(client *acme.Client, challenge *acme.Challenge, name string) (withdraw func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if challenge.Type == TLSALPN01 {
@@ -52,7 +52,7 @@ func set[V any](all *map[string]V, key string, value V) {
 	(*all)[key] = value
 }
 
-func (a *answers) remove(name, path string) {
+func (a *challengeResponses) remove(name, path string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.certs, name)
@@ -60,7 +60,7 @@ func (a *answers) remove(name, path string) {
 }
 
 // certificate answers a tls-alpn-01 challenge.
-func (a *answers) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (a *challengeResponses) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if cert := a.certs[strings.ToLower(hello.ServerName)]; cert != nil {
@@ -71,9 +71,9 @@ func (a *answers) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 
 // ServeHTTP answers http-01 challenges, with 404 for others.
 func (a *ACME) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.answers.mu.Lock()
-	text, ok := a.answers.texts[r.URL.Path]
-	a.answers.mu.Unlock()
+	a.responses.mu.Lock()
+	text, ok := a.responses.texts[r.URL.Path]
+	a.responses.mu.Unlock()
 	if !ok {
 		http.Error(w, "there is no such challenge", http.StatusNotFound)
 		return
@@ -82,7 +82,7 @@ func (a *ACME) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, text) // the CA reports it if it did not arrive
 }
 
-// requestFor is a certificate signing request.
-func requestFor(name string, key *ecdsa.PrivateKey) ([]byte, error) {
+// newCSR makes a certificate signing request.
+func newCSR(name string, key *ecdsa.PrivateKey) ([]byte, error) {
 	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
 }

@@ -38,7 +38,7 @@ type trust struct {
 // LoadClientCAs reads the CAs of clients.
 func LoadClientCAs(file string, server Source, log *slog.Logger) (*ClientCAs, error) {
 	c := &ClientCAs{Source: server, file: file, log: log, files: watched{names: []string{file}}}
-	c.files.saw()
+	c.files.record()
 	found, err := c.load()
 	if err != nil {
 		return nil, fmt.Errorf("admin-client-ca-file: %w", err)
@@ -126,7 +126,7 @@ func (c *ClientCAs) Failures() uint64 { return c.failures.Load() }
 
 // Run implements Source. The server's own certificate is renewed by its source.
 func (c *ClientCAs) Run(ctx context.Context) {
-	every(ctx, pollEvery, func() {
+	runEvery(ctx, pollEvery, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.files.changed() {
@@ -143,7 +143,7 @@ func (c *ClientCAs) Reload() {
 }
 
 func (c *ClientCAs) read() {
-	c.files.saw()
+	c.files.record()
 	found, err := c.load()
 	if err != nil {
 		problem := err.Error()

@@ -14,27 +14,27 @@ import (
 // pollEvery is how often files are checked.
 const pollEvery = 2 * time.Second
 
-// A stamp tells one version of a file from the next. A file that was replaced by
+// A fileVersion distinguishes one version of a file from the next. A file that was replaced by
 // renaming has another inode, and thus another os.FileInfo.
-type stamp struct {
+type fileVersion struct {
 	modified time.Time
 	size     int64
 	info     os.FileInfo
 }
 
-func (a stamp) same(b stamp) bool {
+func (a fileVersion) same(b fileVersion) bool {
 	return a.modified.Equal(b.modified) && a.size == b.size && os.SameFile(a.info, b.info)
 }
 
 // watched is files that are read again when they change.
 type watched struct {
 	names []string
-	seen  []stamp
+	seen  []fileVersion
 }
 
-// changed reports whether a file differs from what saw has recorded.
+// changed reports whether a file differs from the version that record has recorded.
 func (w *watched) changed() bool {
-	for i, now := range w.stamps() {
+	for i, now := range w.versions() {
 		if !now.same(w.seen[i]) {
 			return true
 		}
@@ -42,16 +42,16 @@ func (w *watched) changed() bool {
 	return false
 }
 
-// saw records the present versions. It must be called before the files are read, so
+// record remembers the present versions. It must be called before the files are read, so
 // that a change in between is noticed.
-func (w *watched) saw() { w.seen = w.stamps() }
+func (w *watched) record() { w.seen = w.versions() }
 
-// stamps reads the stamps of the files; a missing file has the zero stamp.
-func (w *watched) stamps() []stamp {
-	found := make([]stamp, len(w.names))
+// versions reads the versions of the files; a missing file has the zero version.
+func (w *watched) versions() []fileVersion {
+	found := make([]fileVersion, len(w.names))
 	for i, name := range w.names {
 		if info, err := os.Stat(name); err == nil {
-			found[i] = stamp{info.ModTime(), info.Size(), info}
+			found[i] = fileVersion{info.ModTime(), info.Size(), info}
 		}
 	}
 	return found
@@ -73,7 +73,7 @@ type Files struct {
 // LoadFiles reads a certificate chain and its key.
 func LoadFiles(certFile, keyFile string, log *slog.Logger) (*Files, error) {
 	f := &Files{certFile: certFile, keyFile: keyFile, log: log, files: watched{names: []string{certFile, keyFile}}}
-	f.files.saw()
+	f.files.record()
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate %s and key %s cannot be used: %w; correct tls-cert-file and tls-key-file", certFile, keyFile, err)
@@ -83,7 +83,7 @@ func LoadFiles(certFile, keyFile string, log *slog.Logger) (*Files, error) {
 }
 
 // Config implements Source.
-func (f *Files) Config() *tls.Config { return base(f.get) }
+func (f *Files) Config() *tls.Config { return baseConfig(f.get) }
 
 func (f *Files) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.current.Load(), nil }
 
@@ -101,7 +101,7 @@ func (f *Files) Failures() uint64 { return f.failures.Load() }
 
 // Run implements Source.
 func (f *Files) Run(ctx context.Context) {
-	every(ctx, pollEvery, func() {
+	runEvery(ctx, pollEvery, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.files.changed() {
@@ -118,7 +118,7 @@ func (f *Files) Reload() {
 }
 
 func (f *Files) read() {
-	f.files.saw()
+	f.files.record()
 	pair, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
 	if err != nil {
 		problem := err.Error()

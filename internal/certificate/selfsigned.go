@@ -85,7 +85,7 @@ func StoredSelfSigned(dataDir string, names []string) []Info {
 }
 
 // Config implements Source.
-func (s *Signer) Config() *tls.Config { return base(s.get) }
+func (s *Signer) Config() *tls.Config { return baseConfig(s.get) }
 
 func (s *Signer) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.current.Load(), nil }
 
@@ -102,7 +102,7 @@ func (s *Signer) Certificates() []Info {
 func (s *Signer) Failures() uint64 { return s.failures.Load() }
 
 // Run implements Source.
-func (s *Signer) Run(ctx context.Context) { every(ctx, checkEvery, s.Reload) }
+func (s *Signer) Run(ctx context.Context) { runEvery(ctx, checkEvery, s.Reload) }
 
 // Reload implements Source: it makes a new certificate if that is necessary.
 func (s *Signer) Reload() {

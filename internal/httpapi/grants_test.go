@@ -377,8 +377,8 @@ func TestPauseSurvivesRestart(t *testing.T) {
 	w.awaitDeliveries(path+"/deliveries", 1)
 }
 
-// TestTokensOfNobody: a member cannot tell users from strangers by the lists of their tokens.
-func TestTokensOfNobody(t *testing.T) {
+// TestTokensOfUnknownUser: a member cannot find out by the lists of tokens which users exist.
+func TestTokensOfUnknownUser(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "directory:read directory:write")
 	for _, method := range []string{"GET", "DELETE"} {

@@ -33,8 +33,8 @@ import (
 
 // Errors of this API alone.
 var (
-	errEscalation          error = &wire.DenialError{Reason: "escalation", Text: "the caller's token may not do all that the new credential could"}
-	errForeignSubscription error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person changes only the subscriptions that it made for that person, because others would outlive the person's consent"}
+	errEscalation          error = &wire.DenialError{Reason: "escalation", Text: "the new credential would have permissions that the caller's token lacks"}
+	errForeignSubscription error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person can change only the subscriptions that it made for that person, because others would outlive the person's consent"}
 
 	errByConsent  error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person cannot create credentials, which would outlive the person's consent"}
 	errPageCursor       = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")

@@ -185,8 +185,8 @@ func (c *call) subscriptionConditions(s *webhook.Subscription) error {
 	return c.checkConditions(subscriptionTag(s), true)
 }
 
-// changeConditions are also those of a change that may outlive the caller's access: an app
-// that acts by consent changes only what it made under it, which ends with it.
+// changeConditions are those of a change that may outlive the caller's access: an app
+// that acts by consent may change only what it made under that consent, which ends with it.
 func (a *API) changeConditions(c *call) func(*webhook.Subscription) error {
 	return func(s *webhook.Subscription) error {
 		if err := c.subscriptionConditions(s); err != nil {

@@ -215,7 +215,7 @@ func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Curs
 }
 
 // trace begins the spans of the changes in a group whose requests are traced, and returns
-// what ends them when all streams were sent the group.
+// a function that ends them, to be called when the group was sent to all streams.
 func (h *Hub) trace(group []store.Record) (end func()) {
 	if !h.opts.Tracer.Any() {
 		return func() {}

@@ -16,16 +16,16 @@ import (
 
 const logLevelPath = "/log-level"
 
-// A logLevel is the level of the server's log. It can be changed while the server runs, for
-// ever or for a while, after which that of the settings applies again.
+// A logLevel is the level of the server's log. It can be changed while the server runs,
+// either until it stops or for a while, after which that of the settings applies again.
 type logLevel struct {
 	current *slog.LevelVar
 	log     *slog.Logger
 
 	mu         *sync.Mutex // guards the fields below
 	configured slog.Level
-	until      time.Time   // zero: for ever
-	timer      *time.Timer // nil: for ever
+	until      time.Time   // zero: until the server stops
+	timer      *time.Timer // nil: no end
 }
 
 func newLogLevel(current *slog.LevelVar, log *slog.Logger) logLevel {
@@ -38,7 +38,7 @@ func newLogLevel(current *slog.LevelVar, log *slog.Logger) logLevel {
 // LogLevelRequest asks a running server for the level of its log, or changes it.
 type LogLevelRequest struct {
 	Level string        `json:"level,omitempty"` // "": no change; "default": that of the settings
-	For   time.Duration `json:"for,omitempty"`   // zero: for ever
+	For   time.Duration `json:"for,omitempty"`   // zero: until the server stops
 }
 
 // LogLevelStatus is the level of a log.
@@ -98,8 +98,8 @@ func (l *logLevel) apply(asked LogLevelRequest) (LogLevelStatus, error) {
 
 func levelName(level slog.Level) string { return strings.ToLower(level.String()) }
 
-// set changes the level, for ever if lasts is zero. The caller has the lock. The change
-// itself is logged whatever the levels are.
+// set changes the level, until the server stops if lasts is zero. The caller has the lock.
+// The change itself is logged whatever the levels are.
 func (l *logLevel) set(level slog.Level, lasts time.Duration) {
 	l.stopTimer()
 	was := l.current.Level()

@@ -202,7 +202,7 @@ func newWebhookCollector(from func() webhook.Stats) *collector[webhook.Stats] {
 	c.counter("overtaken_total", "Events dropped because a newer one of the same user had been sent.", func(s *webhook.Stats) float64 { return float64(s.Overtaken) })
 	c.counter("gaps_total", "Gaps: ranges of the log whose events could not be delivered.", func(s *webhook.Stats) float64 { return float64(s.Gaps) })
 	c.gauge("subscriptions", "Subscriptions that this node delivers to, disabled ones among them.", func(s *webhook.Stats) float64 { return float64(s.Subscriptions) })
-	c.gauge("disabled", "Subscriptions that are sent nothing: disabled because their endpoint failed validation, paused or suspended.", func(s *webhook.Stats) float64 { return float64(s.Disabled) })
+	c.gauge("disabled", "Subscriptions that receive no events: disabled because their endpoint failed validation, paused or suspended.", func(s *webhook.Stats) float64 { return float64(s.Disabled) })
 	c.gauge("down", "Subscriptions whose endpoint fails and is probed.", func(s *webhook.Stats) float64 { return float64(s.Down) })
 	c.gauge("behind", "Subscriptions that read older events from the log.", func(s *webhook.Stats) float64 { return float64(s.Behind) })
 	c.gauge("pending", "Events that wait for a retry.", func(s *webhook.Stats) float64 { return float64(s.Pending) })

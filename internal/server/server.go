@@ -57,7 +57,7 @@ type Options struct {
 	DemoToken string
 	// NotifySocket is systemd's socket, the value of NOTIFY_SOCKET; "": none.
 	NotifySocket string
-	// Watchdog is how long systemd waits for a sign of life before it restarts the
+	// Watchdog is how long systemd waits for a keepalive before it restarts the
 	// server; 0: it expects none.
 	Watchdog time.Duration
 	// Timeouts of the API's connections. Tests shorten them.

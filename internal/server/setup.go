@@ -113,7 +113,7 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 	return made, errors.Join(err, orNil(<-served))
 }
 
-// feedWatchdog sends signs of life until stop is called.
+// feedWatchdog sends keepalives to systemd until stop is called.
 func (s *Setup) feedWatchdog(ctx context.Context) (stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	if s.watchdog > 0 {

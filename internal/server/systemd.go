@@ -15,7 +15,7 @@ type supervisor struct {
 	log    *slog.Logger
 }
 
-// notify sends one state, if anybody listens.
+// notify sends one state, if a service manager expects it.
 func (v supervisor) notify(state string) {
 	if v.socket == "" {
 		return
@@ -35,7 +35,7 @@ func (v supervisor) reloading() {
 	v.notify("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(monotonic().Microseconds(), 10))
 }
 
-// feedWatchdog sends a sign of life twice in each interval until ctx ends. Each follows an
+// feedWatchdog sends a keepalive twice in each interval until ctx ends. Each follows an
 // answer of the store's check, whatever the answer is: a server that is deadlocked or gets no
 // CPU time is restarted, and one that waits for a disk or for NATS is not.
 func (s *Server) feedWatchdog(ctx context.Context) error {

@@ -41,8 +41,8 @@ func (s *Server) tracer() *telemetry.Tracer {
 
 func newTelemetryCollector(from func() telemetry.Stats) *collector[telemetry.Stats] {
 	c := collect("porchlight_trace_spans_", from)
-	c.counter("sent_total", "Spans that the collector took.", func(s *telemetry.Stats) float64 { return float64(s.Sent) })
+	c.counter("sent_total", "Spans that the collector accepted.", func(s *telemetry.Stats) float64 { return float64(s.Sent) })
 	c.counter("failed_total", "Spans that could not be sent.", func(s *telemetry.Stats) float64 { return float64(s.Failed) })
-	c.counter("dropped_total", "Spans dropped because too many waited to be sent.", func(s *telemetry.Stats) float64 { return float64(s.Dropped) })
+	c.counter("dropped_total", "Spans dropped because the queue was full.", func(s *telemetry.Stats) float64 { return float64(s.Dropped) })
 	return c
 }

@@ -130,7 +130,7 @@ func certificateNotes(all []certificate.Info, now time.Time) string {
 	return notes.String()
 }
 
-// logCertificates writes what a client that pins a certificate needs to know.
+// logCertificates logs the certificates with the keys that clients pin.
 func (s *Server) logCertificates() {
 	for _, c := range s.Certificates() {
 		if c.NotAfter.IsZero() || c.Source == certificate.ClientCA {

@@ -52,7 +52,7 @@ func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	}
 }
 
-// refresh reads what a link shows, unless that was done a moment ago, and remembers it.
+// refresh reads what a link shows and caches it, unless it was read a moment ago.
 func (r *Registry) refresh(ctx context.Context, account presence.AccountID, link *Link) (*View, error) {
 	now := r.clock()
 	if known := r.shown.Get(link.ID, now, fresh); known != nil {

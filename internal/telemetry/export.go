@@ -63,7 +63,7 @@ func (c *collector) post(ctx context.Context, body []byte) (again bool, err erro
 	request.Header.Set("Content-Type", "application/x-protobuf")
 	response, err := c.client.Do(request)
 	if err != nil {
-		return true, plain(err)
+		return true, withoutURL(err)
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswer)) // to keep the connection
@@ -76,8 +76,8 @@ func (c *collector) post(ctx context.Context, body []byte) (again bool, err erro
 	return again, fmt.Errorf("the collector answered %s", response.Status)
 }
 
-// plain is an error without the URL, which may have a password.
-func plain(err error) error {
+// withoutURL is an error without the URL, which may contain a password.
+func withoutURL(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		return wrapped.Err
 	}

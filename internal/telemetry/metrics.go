@@ -59,7 +59,7 @@ func (s *metricSender) run(ctx context.Context) {
 }
 
 func (s *metricSender) send(ctx context.Context) {
-	families, err := s.from.Gather() // with an error it gives what can be read
+	families, err := s.from.Gather() // after an error, it has what could be read
 	if len(families) > 0 {
 		err = s.to.send(ctx, s.message(families))
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // A spanQueue sends spans in batches. It is the library's batch processor with counters:
-// that one drops without a trace.
+// that one drops spans without counting them.
 type spanQueue struct {
 	to      sdk.SpanExporter
 	log     *slog.Logger
@@ -100,8 +100,8 @@ func (q *spanQueue) send(ctx context.Context, spans []sdk.ReadOnlySpan) {
 // logChange logs that sending begins to fail, or works again.
 func logChange(ctx context.Context, log *slog.Logger, what string, err error) {
 	if err != nil {
-		log.WarnContext(ctx, "telemetry cannot be sent; check the collector and otlp-endpoint", slog.String("signal", what), slog.Any("err", err))
+		log.WarnContext(ctx, "telemetry export failed; check the collector and otlp-endpoint", slog.String("signal", what), slog.Any("err", err))
 		return
 	}
-	log.InfoContext(ctx, "telemetry is sent again", slog.String("signal", what))
+	log.InfoContext(ctx, "telemetry export works again", slog.String("signal", what))
 }

@@ -14,7 +14,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// Options are what telemetry is made of. The standard variables take precedence over
+// Options configure telemetry. The standard variables take precedence over
 // Endpoint and Sample where both are given.
 type Options struct {
 	Endpoint string  // base URL of the collector; "": none
@@ -106,7 +106,7 @@ func New(o Options) (*Telemetry, error) {
 	return t, nil
 }
 
-// describe is the resource: what sends.
+// describe is the resource in OpenTelemetry's sense: what identifies this server.
 func describe(o *Options) (*resource.Resource, error) {
 	attributes := []attribute.KeyValue{attribute.String("service.name", "porchlight"), attribute.String("service.version", o.Version)}
 	for pair := range strings.SplitSeq(o.Getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {

@@ -21,7 +21,7 @@ type appOf struct {
 	app     presence.AppID
 }
 
-// endings is for one reading of subscriptions: it asks once for each app.
+// endings returns a check for one reading of the subscriptions. It looks up each app once.
 func (r *Registry) endings() *endings { return &endings{r, make(map[appOf]bool)} }
 
 func (e *endings) has(ctx context.Context, s *Subscription) (bool, error) {

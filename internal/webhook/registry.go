@@ -30,7 +30,7 @@ var (
 	ErrNoSubscription = errors.New("no such subscription in this account")
 	// ErrEnded: the app, or the consent under which it acts, ended while it made a
 	// subscription.
-	ErrEnded = errors.New("the access of the app that makes the subscription has ended")
+	ErrEnded = errors.New("the app's access ended before the subscription was stored")
 )
 
 // A LimitError refuses one thing too many.
@@ -302,8 +302,8 @@ func (r *Registry) DeleteOwner(ctx context.Context, account presence.AccountID, 
 	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.Owner == owner && owner != "" })
 }
 
-// EndConsent deletes what an app subscribed to for a person who allows it to act for them no
-// more. After an error, Run deletes what has ended.
+// EndConsent deletes the subscriptions that an app made for a person who has ended its access.
+// After an error, Run deletes them later.
 func (r *Registry) EndConsent(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
 	err := r.deleteWhere(ctx, account, func(s *Subscription) bool {
 		return s.App == app && user != "" && (s.Owner == user || s.Consent.User == user)

@@ -660,9 +660,9 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestPauseIsKept: a pause is stored, every node learns of it, and nothing else that changes a
+// TestPausePersists: a pause is stored, every node learns of it, and nothing else that changes a
 // subscription ends it.
-func TestPauseIsKept(t *testing.T) {
+func TestPausePersists(t *testing.T) {
 	f := newRegistry(t)
 	s := f.create(same)
 	set := func(paused bool) {

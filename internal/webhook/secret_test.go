@@ -7,9 +7,9 @@ import (
 	"porchlight.dev/porchlight/internal/webhook"
 )
 
-// TestNewSecretIsOneWord: a slash would split a secret in the path of a URL, and logs would
+// TestNewSecretIsURLSafe: a slash would split a secret in the path of a URL, and logs would
 // redact its first part only.
-func TestNewSecretIsOneWord(t *testing.T) {
+func TestNewSecretIsURLSafe(t *testing.T) {
 	word := regexp.MustCompile("^whsec_[A-Za-z0-9]{43}=$")
 	seen := make(map[string]bool)
 	for range 200 {

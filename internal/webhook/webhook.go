@@ -29,8 +29,8 @@ type Subscription struct {
 	// Owner is the user who is sent the own events, and who may manage the subscription.
 	// Empty: it is the account's.
 	Owner presence.UserID
-	// Consent is that under which App made it: the subscription ends with it. Zero: App or
-	// Owner made it by a right of their own.
+	// Consent is that with which App made it: the subscription ends with it. Zero: App or
+	// Owner made it with their own permissions.
 	Consent Consent
 	Name    string
 	// URL is the endpoint. Empty: events wait until a client connects and takes them.
@@ -54,7 +54,7 @@ type Subscription struct {
 	Health  Health
 	// Paused: somebody paused it. Nothing is sent, and the position stays.
 	Paused bool
-	// Suspended is Paused by what else changed: the account is suspended, the Owner is
+	// Suspended has the effect of Paused, for other reasons: the account is suspended, the Owner is
 	// deactivated, or the person of the Consent may not follow others any more. It is set in
 	// the snapshot alone.
 	Suspended bool

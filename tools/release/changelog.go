@@ -19,7 +19,7 @@ func checkChangelog(file, version string) error {
 	}
 	heading := regexp.MustCompile(`(?m)^## \[` + regexp.QuoteMeta(version) + `\] - \d{4}-\d\d-\d\d$`)
 	if !heading.Match(text) {
-		return fmt.Errorf("%s has no heading \"## [%s] - YEAR-MONTH-DAY\": move what stands under Unreleased there, commit, and set the tag again", file, version)
+		return fmt.Errorf("%s has no heading \"## [%s] - YEAR-MONTH-DAY\": move the entries under Unreleased there, commit, and set the tag again", file, version)
 	}
 	return nil
 }

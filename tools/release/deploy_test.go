@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestKubernetes: every manifest is what its kind says, without an unknown field, and what
-// they say of each other fits.
+// TestKubernetes: every manifest is valid for its kind, without an unknown field, and the
+// references between them are consistent.
 func TestKubernetes(t *testing.T) {
 	set, service, budget, policy, config := new(appsv1.StatefulSet), new(corev1.Service), new(policyv1.PodDisruptionBudget), new(networkingv1.NetworkPolicy), new(corev1.ConfigMap)
 	kinds := map[string]any{
@@ -96,7 +96,7 @@ func checkSettings(t *testing.T, text string) {
 	}
 }
 
-// TestCompose: the file has only what the Compose specification knows.
+// TestCompose: the file is valid by the Compose specification.
 func TestCompose(t *testing.T) {
 	project, err := loader.LoadWithContext(context.Background(), composetypes.ConfigDetails{
 		ConfigFiles: []composetypes.ConfigFile{{Filename: filepath.Join(fixture.root, "deploy", "compose.yaml")}},

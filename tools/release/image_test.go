@@ -103,7 +103,7 @@ func runImage(t *testing.T, root string, c v1.Config) {
 	}
 }
 
-// makeReadOnly takes the permission to write from everybody. It binds only those who are
+// makeReadOnly removes everybody's permission to write. It affects only users who are
 // not root.
 func makeReadOnly(t *testing.T, root string) {
 	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {

@@ -14,7 +14,7 @@ import (
 
 const module = "porchlight.dev/porchlight"
 
-// writeSBOM lists what is in a binary, as the linker recorded it, in CycloneDX.
+// writeSBOM lists the modules of a binary, as the linker recorded them, in CycloneDX.
 func (r *release) writeSBOM(p platform, binary string) error {
 	info, err := buildinfo.ReadFile(binary)
 	if err != nil {

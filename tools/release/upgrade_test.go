@@ -122,7 +122,7 @@ func (c *caller) note(ctx context.Context, user string) (int, error) {
 	return strconv.Atoi(p.Note)
 }
 
-// A load is what one client saw.
+// A load measures what one client experienced.
 type load struct {
 	sent, acknowledged, answers int
 	gap                         time.Duration // the longest time without a success

@@ -69,7 +69,7 @@ func Start(t *testing.T) *CA {
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// A Front is how a CA meets the world.
+// A Front is the addresses and requirements of a CA.
 type Front struct {
 	// TLSPort and HTTPPort are where the CA connects to validate any name, in place of 443
 	// and 80.
