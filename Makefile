@@ -79,6 +79,7 @@ format: $(LINT) ## format all Go files
 
 lint: $(LINT) ## every linter of .golangci.yml, go vet among them
 	$(LINT) run --allow-parallel-runners
+	cd tools/release && ../../$(LINT) run --allow-parallel-runners --config ../../.golangci.yml
 
 generate-clean: ## generate, and fail if that changes a file
 	tools/generate-clean

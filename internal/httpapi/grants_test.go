@@ -286,14 +286,14 @@ func TestConsentedAccountSubscriptions(t *testing.T) {
 	w := newWorld(t)
 	const scopes = "subscription:read:admin subscription:write:admin presence:read:admin"
 	app := w.webApp(scopes, true)
-	make := func(token string) api.Subscription {
+	subscribe := func(token string) api.Subscription {
 		t.Helper()
 		var made api.Subscription
 		w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201).read(&made)
 		return made
 	}
 	token := w.allow(w.owner, app.ID, scopes).Text
-	account, theirs := make(w.admin()), make(token)
+	account, theirs := subscribe(w.admin()), subscribe(token)
 	if theirs.Owner != "" || theirs.ConsentBy != string(w.owner) || account.ConsentBy != "" {
 		t.Errorf("made %+v and %+v", theirs, account)
 	}

@@ -20,9 +20,10 @@ import (
 // references between them are consistent.
 func TestKubernetes(t *testing.T) {
 	set, service, budget, policy, config := new(appsv1.StatefulSet), new(corev1.Service), new(policyv1.PodDisruptionBudget), new(networkingv1.NetworkPolicy), new(corev1.ConfigMap)
+	resources := new(kustomization)
 	kinds := map[string]any{
 		"Namespace": new(corev1.Namespace), "StatefulSet": set, "Service": service, "PodDisruptionBudget": budget, "NetworkPolicy": policy, "ConfigMap": config,
-		"Kustomization": new(kustomization),
+		"Kustomization": resources,
 	}
 	dir := filepath.Join(fixture.root, "deploy", "kubernetes")
 	manifests, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
@@ -42,7 +43,7 @@ func TestKubernetes(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	for _, name := range kinds["Kustomization"].(*kustomization).Resources {
+	for _, name := range resources.Resources {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}

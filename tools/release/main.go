@@ -28,7 +28,7 @@ func main() {
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
+		os.Exit(1) //nolint:gocritic,forbidigo // this is main, and stop was called
 	}
 }
 
@@ -107,7 +107,7 @@ func (r *release) makeAll(ctx context.Context, all []platform) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	for _, p := range append([]platform{host()}, all...) {
 		if binaries[p] != "" {
 			continue

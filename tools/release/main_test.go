@@ -28,7 +28,7 @@ var fixture struct {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
+	os.Exit(buildAndRun(m)) //nolint:forbidigo // TestMain is the main of a test
 }
 
 func buildAndRun(m *testing.M) int {

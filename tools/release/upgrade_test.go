@@ -62,7 +62,7 @@ func (c *caller) call(ctx context.Context, method, path string, body, result any
 	if c.token == "" {
 		r.SetBasicAuth(c.credentials.Client, c.credentials.Secret)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := new(http.Client).Do(r)
 	if err != nil {
 		return err
 	}
