@@ -60,9 +60,11 @@ func (c *serveCommand) Run(s *shell) error {
 		Log: log, LogLevel: level, Getenv: s.getenv, AccessLog: s.stderr,
 		NotifySocket: s.getenv("NOTIFY_SOCKET"), Watchdog: server.WatchdogInterval(s.getenv, os.Getpid()),
 	}
+	hangups, stop := catchHangups()
+	defer stop()
 	srv, err := server.New(cfg, options)
 	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
-		if cfg.Listen, err = s.setUp(cfg, options); err != nil || cfg.Listen == "" {
+		if cfg.Listen, err = s.setUp(cfg, options, hangups); err != nil || cfg.Listen == "" {
 			return err
 		}
 		srv, err = server.New(cfg, options)
@@ -75,7 +77,7 @@ func (c *serveCommand) Run(s *shell) error {
 			return err
 		}
 	}
-	defer onHangup(func() { c.reload(s, srv, log) })()
+	defer onHangup(hangups, func() { c.reload(s, srv, log) })()
 	return srv.Run(s.ctx)
 }
 
@@ -92,7 +94,7 @@ func (c *serveCommand) reload(s *shell, srv *server.Server, log *slog.Logger) {
 
 // setUp serves the set-up page until an account is made, and returns the address that it
 // had; "" if the user stopped it before.
-func (s *shell) setUp(cfg config.Config, options server.Options) (address string, err error) {
+func (s *shell) setUp(cfg config.Config, options server.Options, hangups <-chan os.Signal) (address string, err error) {
 	setup, err := server.NewSetup(cfg, options)
 	if err != nil {
 		return "", err
@@ -106,6 +108,7 @@ func (s *shell) setUp(cfg config.Config, options server.Options) (address string
 	if err != nil {
 		return "", err
 	}
+	defer onHangup(hangups, setup.Reload)()
 	made, err := setup.Run(s.ctx)
 	if !made || err != nil {
 		return "", err
@@ -113,16 +116,22 @@ func (s *shell) setUp(cfg config.Config, options server.Options) (address string
 	return setup.Address(), nil
 }
 
-// onHangup calls fn at each SIGHUP until stop is called.
-func onHangup(fn func()) (stop func()) {
+// catchHangups keeps SIGHUP from ending the process until stop is called. One that arrives
+// while nobody receives is kept.
+func catchHangups() (hangups <-chan os.Signal, stop func()) {
 	signals := make(chan os.Signal, 1)
-	done, ended := make(chan struct{}), make(chan struct{})
 	signal.Notify(signals, syscall.SIGHUP)
+	return signals, func() { signal.Stop(signals) }
+}
+
+// onHangup calls fn at each SIGHUP until stop is called.
+func onHangup(hangups <-chan os.Signal, fn func()) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
 			select {
-			case <-signals:
+			case <-hangups:
 				fn()
 			case <-done:
 				return
@@ -130,7 +139,6 @@ func onHangup(fn func()) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
 		close(done)
 		<-ended
 	}

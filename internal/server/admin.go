@@ -79,6 +79,22 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	writeText(w, http.StatusOK, "ready"+notes)
 }
 
+// readyPath is what readyz has on the control socket.
+const readyPath = "/readyz"
+
+// Ready asks the running server of a data directory over its control socket what /readyz
+// answers, which is an error if the server is not ready.
+func Ready(ctx context.Context, dataDir string) (string, error) {
+	text, err := postControl(ctx, dataDir, readyPath, nil)
+	if errors.Is(err, errNotRunning) {
+		return "", fmt.Errorf("no answer at the control socket: %w; is the server running, with this data-dir, and set up?", cause(err))
+	}
+	if err != nil {
+		return "", fmt.Errorf("not ready: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

@@ -17,7 +17,8 @@ func NewLog(cfg config.Config, w io.Writer) *slog.Logger { return NewLogAt(new(s
 func NewLogAt(level *slog.LevelVar, cfg config.Config, w io.Writer) *slog.Logger {
 	cfg = cfg.Filled()
 	w = auth.NewRedactor(w)
-	level.Set(levelOf(cfg))
+	named, _ := levelOf(cfg) // Check refuses an unknown level; until then it is info
+	level.Set(named)
 	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: errorText}
 	if cfg.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
@@ -26,12 +27,8 @@ func NewLogAt(level *slog.LevelVar, cfg config.Config, w io.Writer) *slog.Logger
 }
 
 // levelOf is the level that the settings name.
-func levelOf(cfg config.Config) slog.Level {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
-		return slog.LevelInfo // Check has refused such a level
-	}
-	return level
+func levelOf(cfg config.Config) (level slog.Level, err error) {
+	return level, level.UnmarshalText([]byte(cfg.LogLevel))
 }
 
 // errorText logs the message of an error and nothing else: the text handler would ask

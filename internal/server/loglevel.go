@@ -91,7 +91,8 @@ func (l *logLevel) apply(asked LogLevelRequest) (LogLevelStatus, error) {
 	}
 	status := LogLevelStatus{Level: levelName(l.current.Level()), Configured: levelName(l.configured)}
 	if !l.until.IsZero() {
-		status.Until = &l.until
+		until := l.until // the caller does not have the lock
+		status.Until = &until
 	}
 	return status, nil
 }
@@ -147,5 +148,12 @@ func (l *logLevel) close() {
 }
 
 // Reconfigure takes from changed settings what a running server can change: the level of
-// the log.
-func (s *Server) Reconfigure(cfg config.Config) { s.level.configure(levelOf(cfg.Filled())) }
+// the log. An unknown level changes nothing.
+func (s *Server) Reconfigure(cfg config.Config) {
+	level, err := levelOf(cfg.Filled())
+	if err != nil {
+		s.log.Error("log-level is unknown; keeping the old one: set debug, info, warn or error", slog.String("log_level", cfg.LogLevel))
+		return
+	}
+	s.level.configure(level)
+}

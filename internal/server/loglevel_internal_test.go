@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,48 @@ func TestLogLevel(t *testing.T) {
 			t.Errorf("logged %s, want %s", got, want)
 		}
 	})
+}
+
+// TestLogLevelConcurrently: an answer is encoded while others change the level.
+func TestLogLevelConcurrently(t *testing.T) {
+	l := newLogLevel(nil, slog.New(slog.DiscardHandler))
+	defer l.close()
+	first, err := l.apply(LogLevelRequest{Level: "debug", For: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes sync.WaitGroup
+	for range 2 {
+		changes.Go(func() {
+			for range 100 {
+				status, err := l.apply(LogLevelRequest{Level: "warn", For: time.Hour})
+				if err != nil || status.Until.IsZero() {
+					t.Errorf("%+v, %v", status, err)
+				}
+				l.apply(LogLevelRequest{Level: "default"})
+			}
+		})
+	}
+	changes.Wait()
+	if first.Until.IsZero() {
+		t.Error("an answer changed after it was given")
+	}
+}
+
+// TestReconfigure: a level that nobody knows leaves the old one.
+func TestReconfigure(t *testing.T) {
+	var output bytes.Buffer
+	var current slog.LevelVar
+	log := NewLogAt(&current, config.Config{LogLevel: "warn"}, &output)
+	s := &Server{log: log, level: newLogLevel(&current, log)}
+	s.Reconfigure(config.Config{LogLevel: "loud"})
+	if current.Level() != slog.LevelWarn || !strings.Contains(output.String(), "keeping the old one") {
+		t.Errorf("%s\n%s", current.Level(), &output)
+	}
+	s.Reconfigure(config.Config{LogLevel: "error"})
+	if current.Level() != slog.LevelError {
+		t.Errorf("the level is %s", current.Level())
+	}
 }
 
 // changesIn lists the level, the one before and the duration of each change in a log.

@@ -202,7 +202,8 @@ func (s *Server) announce() {
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}
-	s.supervisor.notify("READY=1\nSTATUS=Serving " + s.URL())
+	// After the set-up page, the watchdog runs already.
+	s.supervisor.notify("READY=1\nWATCHDOG=1\nSTATUS=Serving " + s.URL())
 }
 
 // close releases what build took, in the opposite order.

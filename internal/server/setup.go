@@ -94,9 +94,9 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 	defer s.keepCertificates(ctx)()
 	served := make(chan error, 1)
 	go func() { served <- serveOn(s.http, s.listener) }()
-	defer s.feedWatchdog(ctx)()
 	// It waits for a person: systemd must not count that as a start that takes too long.
 	s.systemd.notify("READY=1\nSTATUS=Waiting for the set-up page: the address and the code are in the log")
+	defer s.feedWatchdog(ctx)()
 	select {
 	case <-s.made:
 		made = true
@@ -113,13 +113,30 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 	return made, errors.Join(err, orNil(<-served))
 }
 
-// feedWatchdog sends keepalives to systemd until stop is called.
-func (s *Setup) feedWatchdog(ctx context.Context) (stop func()) {
-	ctx, stop = context.WithCancel(ctx)
-	if s.watchdog > 0 {
-		go every(ctx, s.watchdog/2, func() { s.systemd.notify("WATCHDOG=1") })
+// Reload reloads the certificates.
+func (s *Setup) Reload() {
+	s.systemd.reloading()
+	defer s.systemd.notify("READY=1")
+	if s.tls == nil {
+		s.log.Info("nothing to reload: TLS is off, and the server starts after the set-up page")
+		return
 	}
-	return stop
+	s.tls.Reload()
+}
+
+// feedWatchdog sends keepalives to systemd until stop is called, which sends the last one: the
+// server that follows has a whole interval to open its store.
+func (s *Setup) feedWatchdog(ctx context.Context) (stop func()) {
+	if s.watchdog <= 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	alive := func() { s.systemd.notify("WATCHDOG=1") }
+	go every(ctx, s.watchdog/2, alive)
+	return func() {
+		cancel()
+		alive()
+	}
 }
 
 // keepCertificates obtains the first certificates, until stop is called.

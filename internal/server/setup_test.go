@@ -163,13 +163,22 @@ func TestSetupAndInit(t *testing.T) {
 // TestSetupNotifiesSystemd: the set-up page waits for a person, so it counts as started and
 // alive.
 func TestSetupNotifiesSystemd(t *testing.T) {
+	for _, watchdog := range []time.Duration{time.Millisecond, time.Hour} {
+		t.Run(watchdog.String(), func(t *testing.T) { setupNotifies(t, watchdog) })
+	}
+}
+
+func setupNotifies(t *testing.T, watchdog time.Duration) {
 	name := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	setup, err := server.NewSetup(settings(t), server.Options{NotifySocket: name, Watchdog: time.Millisecond})
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	setup, err := server.NewSetup(settings(t), server.Options{NotifySocket: name, Watchdog: watchdog})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,12 +188,23 @@ func TestSetupNotifiesSystemd(t *testing.T) {
 		_, err := setup.Run(ctx)
 		ended <- err
 	}()
-	for _, want := range []string{"READY=1\nSTATUS=Waiting for the set-up page", "WATCHDOG=1"} {
+	expect := func(want string) {
+		t.Helper()
 		var buf [256]byte
 		n, err := conn.Read(buf[:])
 		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {
 			t.Errorf("systemd was sent %q, %v; want %q", buf[:n], err, want)
 		}
+	}
+	expect("READY=1\nSTATUS=Waiting for the set-up page")
+	if watchdog == time.Millisecond {
+		expect("WATCHDOG=1")
+	} else {
+		setup.Reload()
+		expect("RELOADING=1")
+		expect("READY=1")
+		stop()
+		expect("WATCHDOG=1") // so that the server has a whole interval to start
 	}
 	stop()
 	if err := <-ended; err != nil {

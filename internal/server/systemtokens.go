@@ -129,31 +129,38 @@ func askControl(ctx context.Context, dataDir, path string, asked, answered any) 
 	if err != nil {
 		return err
 	}
-	client, done, err := controlClient(dataDir)
+	answer, err := postControl(ctx, dataDir, path, body)
 	if err != nil {
 		return err
+	}
+	return json.Unmarshal(answer, answered)
+}
+
+// postControl returns the answer to a request, or what it says as an error if the server
+// refused.
+func postControl(ctx context.Context, dataDir, path string, body []byte) ([]byte, error) {
+	client, done, err := controlClient(dataDir)
+	if err != nil {
+		return nil, err
 	}
 	defer done()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlHost+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := client.Do(request)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("permission denied on the server's control socket: run this as the same user as the server (%w)", cause(err))
+		return nil, fmt.Errorf("permission denied on the server's control socket: run this as the same user as the server (%w)", cause(err))
 	case err != nil:
-		return fmt.Errorf("%w: %w", errNotRunning, err)
+		return nil, fmt.Errorf("%w: %w", errNotRunning, err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxControlResponse))
-	switch {
-	case err != nil:
-		return err
-	case response.StatusCode != http.StatusOK:
-		return errors.New(strings.TrimSpace(string(answer)))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(answer)))
 	}
-	return json.Unmarshal(answer, answered)
+	return answer, err
 }
 
 // controlClient is a client of the control socket of a data directory.
