@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -88,13 +89,30 @@ func LoadACME(o ACMEOptions) *ACME {
 	a.client = &acme.Client{DirectoryURL: o.Directory, UserAgent: "porchlight", HTTPClient: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 	for _, name := range o.Names {
 		n := &obtained{name: name, file: filepath.Join(dir, name+".pem")}
-		if pair, err := tls.LoadX509KeyPair(n.file, n.file); err == nil && pair.Leaf.VerifyHostname(name) == nil {
-			n.current.Store(&pair)
-		}
+		n.load(o.Log)
 		a.names[name] = n
 	}
 	return a
 }
+
+// load reads the stored certificate. Without one that can be used, a new one is ordered.
+func (n *obtained) load(log *slog.Logger) {
+	if err := checkSecret(n.file); errors.Is(err, fs.ErrNotExist) {
+		return
+	} else if err != nil {
+		problem := err.Error()
+		n.problem.Store(&problem)
+		log.Warn("stored certificate is not used; a new one is ordered", slog.String("name", n.name), slog.Any("err", err))
+		return
+	}
+	if pair, err := tls.LoadX509KeyPair(n.file, n.file); err == nil && pair.Leaf.VerifyHostname(n.name) == nil {
+		n.current.Store(&pair)
+	}
+}
+
+// accountKey is the name of the file with the key of the account. It does not end in .pem:
+// NAME.pem has the certificate of NAME, which can be any host name.
+const accountKey = "account.key"
 
 // acmeDirectory is where the account and certificates of a CA are.
 func acmeDirectory(dataDir, directory string) string {
@@ -310,7 +328,7 @@ func (a *ACME) register(ctx context.Context) error {
 		return nil
 	}
 	if a.client.Key == nil {
-		key, err := keyAt(filepath.Join(acmeDirectory(a.options.DataDir, a.options.Directory), "account-key.pem"))
+		key, err := keyAt(filepath.Join(acmeDirectory(a.options.DataDir, a.options.Directory), accountKey))
 		if err != nil {
 			return fmt.Errorf("the key of the ACME account cannot be used: %w", err)
 		}

@@ -27,22 +27,39 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// A clock shows the time and an offset.
-type clock struct{ ahead atomic.Int64 }
+// A clock stands still until it is advanced.
+type clock struct {
+	start time.Time
+	ahead atomic.Int64
+}
 
-func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func newClock() *clock { return &clock{start: time.Now()} }
+
+func (c *clock) now() time.Time           { return c.start.Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(by time.Duration) { c.ahead.Add(int64(by)) }
 
 // A log collects what is logged.
 type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu    sync.Mutex
+	text  bytes.Buffer
+	wrote chan struct{} // closed by the next line
 }
+
+func newLog() *log { return &log{wrote: make(chan struct{})} }
 
 func (l *log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	close(l.wrote)
+	l.wrote = make(chan struct{})
 	return l.text.Write(p)
+}
+
+// next returns a channel that the next line closes.
+func (l *log) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wrote
 }
 
 func (l *log) String() string {
@@ -130,7 +147,7 @@ func serial(conn *tls.Conn) string {
 func TestACME(t *testing.T) {
 	for _, challenge := range []string{certificate.TLSALPN01, certificate.HTTP01} {
 		t.Run(challenge, func(t *testing.T) {
-			ca, c, l := acmetest.Start(t), new(clock), new(log)
+			ca, c, l := acmetest.Start(t), newClock(), newLog()
 			o := options(t, ca, c, l)
 			o.Challenge = challenge
 			source := certificate.LoadACME(o)
@@ -210,7 +227,7 @@ func checkModes(t *testing.T, dir string) {
 // TestACMEFails: a CA that cannot be reached, refuses, or cannot validate is asked again
 // after a delay that grows, and the problem says what to do.
 func TestACMEFails(t *testing.T) {
-	ca, c, l := acmetest.Start(t), new(clock), new(log)
+	ca, c, l := acmetest.Start(t), newClock(), newLog()
 	o := options(t, ca, c, l)
 	o.Names = o.Names[:1]
 	source := certificate.LoadACME(o)
@@ -256,14 +273,13 @@ func TestACMEFails(t *testing.T) {
 
 	ca.Validate(acmetest.Front{TLSPort: serve(t, source)})
 	source.Reload()
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
-	done := make(chan struct{})
-	go func() { defer close(done); source.Run(ctx) }()
-	for source.Certificates()[0].NotAfter.IsZero() && ctx.Err() == nil {
-		time.Sleep(10 * time.Millisecond)
-	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	attempted := l.next() // an attempt is bounded, and its end is logged
+	running.Go(func() { source.Run(ctx) })
+	<-attempted
 	stop()
-	<-done
+	running.Wait()
 	if all := source.Certificates(); all[0].Problem != "" || all[0].NotAfter.IsZero() {
 		t.Errorf("after the cause has ended and a reload: %+v\n%s", all, l)
 	}
@@ -271,8 +287,8 @@ func TestACMEFails(t *testing.T) {
 
 // TestACMEBinding: a CA that requires an external account binding gets it.
 func TestACMEBinding(t *testing.T) {
-	ca, l := acmetest.Start(t), new(log)
-	o := options(t, ca, new(clock), l)
+	ca, l := acmetest.Start(t), newLog()
+	o := options(t, ca, newClock(), l)
 	o.Names = o.Names[:1]
 	key, err := base64.RawURLEncoding.DecodeString(acmetest.BindingKey)
 	if err != nil {

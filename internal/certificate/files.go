@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,23 +24,26 @@ type fileVersion struct {
 }
 
 func (a fileVersion) same(b fileVersion) bool {
+	if a.info == nil || b.info == nil { // os.SameFile tells two missing files apart
+		return a.info == nil && b.info == nil
+	}
 	return a.modified.Equal(b.modified) && a.size == b.size && os.SameFile(a.info, b.info)
 }
 
 // watched is files that are read again when they change.
 type watched struct {
 	names []string
-	seen  []fileVersion
+	seen  []fileVersion // that were read
+	last  []fileVersion // of the last call of changed
 }
 
-// changed reports whether a file differs from the version that record has recorded.
+// changed reports whether a file differs from the version that record has recorded, and none has changed
+// since the last call: programs replace a certificate and its key one after the other.
 func (w *watched) changed() bool {
-	for i, now := range w.versions() {
-		if !now.same(w.seen[i]) {
-			return true
-		}
-	}
-	return false
+	now := w.versions()
+	settled := slices.EqualFunc(now, w.last, fileVersion.same)
+	w.last = now
+	return settled && !slices.EqualFunc(now, w.seen, fileVersion.same)
 }
 
 // record remembers the present versions. It must be called before the files are read, so

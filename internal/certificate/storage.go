@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // Directory is where a data directory has certificates and keys that the server made or
@@ -41,12 +42,25 @@ func writeFile(name string, data []byte) (err error) {
 	return err
 }
 
+// checkSecret refuses a file that other users can read or write, as the settings do.
+func checkSecret(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.Mode().Perm()&0o007 != 0 && runtime.GOOS != "windows" {
+		err = fmt.Errorf("other users of this machine can read or write %s (mode %04o): run chmod o= %[1]s, or remove the file, and the server makes a new key", name, info.Mode().Perm())
+	}
+	return err
+}
+
 // keyAt reads a private key, and makes it if there is none.
 func keyAt(name string) (*ecdsa.PrivateKey, error) {
-	data, err := os.ReadFile(name)
+	err := checkSecret(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newKeyAt(name)
 	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}

@@ -43,11 +43,12 @@ func newPlainHTTP(cfg *config.Config, source certificate.Source, log *slog.Logge
 	return p, nil
 }
 
-// redirect sends browsers to the same path over HTTPS. A request that writes is refused
-// instead: its content, such as a token, was already sent unencrypted.
+// redirect sends browsers to the same path over HTTPS. A client that writes, or sends
+// a token, is refused instead: what it sent was already sent unencrypted.
 func redirect(to string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Authorization") != "" {
+		token := r.Header.Get("Authorization") != "" || strings.Contains(r.URL.RawQuery, "access_token=") || r.URL.Query().Has("access_token")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead || token {
 			writeText(w, http.StatusForbidden, "this port does not serve the API: use "+to)
 			return
 		}

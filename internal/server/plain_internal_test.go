@@ -26,11 +26,12 @@ func TestPlainHTTP(t *testing.T) {
 		status              int
 		location            string
 	}{
-		"a page":            {"GET", "/board?x=1", "", http.StatusMovedPermanently, "https://presence.test/board?x=1"},
-		"another host":      {"GET", "//evil.test/", "", http.StatusTemporaryRedirect, "/evil.test/"},
-		"a write":           {"POST", "/oauth/token", "", http.StatusForbidden, ""},
-		"a token":           {"GET", "/v1/me", "Bearer x", http.StatusForbidden, ""},
-		"unknown challenge": {"GET", certificate.ChallengePath + "x", "", http.StatusNotFound, ""},
+		"a page":             {"GET", "/board?x=1", "", http.StatusMovedPermanently, "https://presence.test/board?x=1"},
+		"another host":       {"GET", "//evil.test/", "", http.StatusTemporaryRedirect, "/evil.test/"},
+		"a write":            {"POST", "/oauth/token", "", http.StatusForbidden, ""},
+		"a token":            {"GET", "/v1/me", "Bearer x", http.StatusForbidden, ""},
+		"a token in the URL": {"GET", "/v1/stream?x=1&access%5Ftoken=x", "", http.StatusForbidden, ""},
+		"unknown challenge":  {"GET", certificate.ChallengePath + "x", "", http.StatusNotFound, ""},
 	} {
 		w, r := httptest.NewRecorder(), httptest.NewRequest(c.method, "http://presence.test"+c.path, strings.NewReader(""))
 		if c.token != "" {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
@@ -40,13 +41,15 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The key first: a reader between the writes sees a mismatched pair.
-	for name, block := range map[string]*pem.Block{
-		keyFile: {Type: "PRIVATE KEY", Bytes: private}, certFile: {Type: "CERTIFICATE", Bytes: cert},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	replaceFile(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
+	replaceFile(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+}
+
+// replaceFile writes a file at once: the server never reads a part of it.
+func replaceFile(t *testing.T, name string, data []byte) {
+	t.Helper()
+	if err := errors.Join(os.WriteFile(name+".new", data, 0o600), os.Rename(name+".new", name)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -76,9 +79,7 @@ func TestTLS(t *testing.T) {
 
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 2)
 	eventually(t, "the new certificate is in use", func() bool { return serial() == 2 })
-	if err := os.WriteFile(cfg.TLSCertFile, []byte("not a certificate"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	replaceFile(t, cfg.TLSCertFile, []byte("not a certificate"))
 	r.Reload() // as on SIGHUP
 	if got := serial(); got != 2 {
 		t.Errorf("after writing a broken file, the certificate has serial %d", got)
