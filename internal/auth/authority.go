@@ -23,7 +23,7 @@ type Authority struct {
 	scopes    scopeTable
 	onRevoke  func(*Revocation) // or nil
 
-	onGrantEnd func(context.Context, presence.AccountID, presence.UserID, presence.AppID) error // or nil
+	onGrantEnd func(context.Context, presence.AccountID, presence.UserID, presence.AppID) // or nil
 }
 
 // New returns an authority on the documents of st. dir reports changes that may end

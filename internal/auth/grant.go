@@ -170,20 +170,17 @@ func (a *Authority) eachGrant(ctx context.Context, account presence.AccountID, p
 // make more of it. ErrNoGrant if there is none.
 func (a *Authority) RevokeGrant(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
 	err := a.endGrant(ctx, account, user, app)
-	if err != nil || a.onGrantEnd == nil || a.BuiltIn(app) {
-		return err
+	if err == nil && a.onGrantEnd != nil && !a.BuiltIn(app) {
+		a.onGrantEnd(ctx, account, user, app)
 	}
-	if err := a.onGrantEnd(ctx, account, user, app); err != nil {
-		return fmt.Errorf("end the app's other access for the user: %w", err)
-	}
-	return nil
+	return err
 }
 
 // OnGrantEnd has fn called after each grant that was ended here, to end what the app made
 // under it. Set it once, before anything is served. fn must see to it that what it could not
-// end has no effect.
+// end has no effect: it returns no error, because the access has ended.
 func (a *Authority) OnGrantEnd(
-	fn func(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error,
+	fn func(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID),
 ) {
 	a.onGrantEnd = fn
 }
@@ -211,18 +208,20 @@ func (a *Authority) endGrant(ctx context.Context, account presence.AccountID, us
 	})
 }
 
-// revokeGrants ends the grants of an account that match.
+// revokeGrants ends the grants of an account that match, also those after one that it cannot
+// end.
 func (a *Authority) revokeGrants(ctx context.Context, account presence.AccountID, prefix string, match func(*grantValue) bool) error {
-	return a.eachGrant(ctx, account, prefix, func(v *grantValue) error {
+	var failed []error
+	err := a.eachGrant(ctx, account, prefix, func(v *grantValue) error {
 		if !match(v) {
 			return nil
 		}
-		err := a.RevokeGrant(ctx, account, v.User, v.App)
-		if errors.Is(err, ErrNoGrant) {
-			return nil
+		if err := a.RevokeGrant(ctx, account, v.User, v.App); err != nil && !errors.Is(err, ErrNoGrant) {
+			failed = append(failed, err)
 		}
-		return err
+		return ctx.Err()
 	})
+	return errors.Join(append(failed, err)...)
 }
 
 // joinGrant adds a family to its grant. Past the limit, it returns the oldest ones, which

@@ -211,10 +211,11 @@ func (a *Authority) RevokeTokens(ctx context.Context, account presence.AccountID
 // RevokeUser ends every token of a user who was deleted or deactivated. A reactivation
 // does not restore them.
 func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, user presence.UserID) error {
-	if _, err := a.RevokeTokens(ctx, account, TokenFilter{User: user}); err != nil {
+	_, err := a.RevokeTokens(ctx, account, TokenFilter{User: user})
+	a.revoked(&Revocation{Account: account, User: user}) // what has ended, ends everywhere
+	if err != nil {
 		return fmt.Errorf("user %s: %w", user, err)
 	}
-	a.revoked(&Revocation{Account: account, User: user})
 	return nil
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -121,11 +122,12 @@ func (a *API) deleteApp(c *call) error {
 	if err := a.Authority.DeleteApp(ctx, c.p.Account, id); err != nil {
 		return err
 	}
+	recorded := a.record(c, "app.delete", "app/"+string(id), appFields(&found), nil)
 	// The app may have made more until its last token ended.
 	if err := a.Subscriptions.DeleteApp(ctx, c.p.Account, id); err != nil {
-		return err
+		a.Log.WarnContext(ctx, "cannot delete what an app that was deleted had made", slog.String("app", string(id)), slog.Any("err", err))
 	}
-	return c.finish(a.record(c, "app.delete", "app/"+string(id), appFields(&found), nil))
+	return c.finish(recorded)
 }
 
 // updateApp serves PATCH /v1/apps/{app}. The caller needs the rights to create the app as it
@@ -493,10 +495,10 @@ func (a *API) revokeTokens(c *call) error {
 		return err
 	}
 	n, err := a.Authority.RevokeTokens(c.r.Context(), c.p.Account, filter)
-	if err != nil {
-		return err
+	if err == nil || n > 0 { // those that ended are gone when the request is repeated
+		err = errors.Join(err, a.recordRevoked(c, &filter, n))
 	}
-	if err := a.recordRevoked(c, &filter, n); err != nil {
+	if err != nil {
 		return err
 	}
 	return c.writeBody(http.StatusOK, &api.RevokedTokens{Revoked: n})

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -262,13 +263,12 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 	if err != nil {
 		return err
 	}
-	if body.Owner != nil { // whose consents count as an administrator's
-		if err := a.Subscriptions.AccountChanged(c.r.Context()); err != nil {
-			return err
-		}
-	}
 	a.logAccountChange(c, &before, &after)
-	if err := a.recordAccount(c, &before, &after); err != nil {
+	err = a.recordAccount(c, &before, &after)
+	if body.Owner != nil { // whose consents count as an administrator's
+		err = errors.Join(err, a.Subscriptions.AccountChanged(c.r.Context()))
+	}
+	if err != nil {
 		return err
 	}
 	header(c.w, "Etag", a.accountTag(&after))

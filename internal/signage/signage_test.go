@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,6 +93,51 @@ func (b *blocked) Read(ctx context.Context, users []store.User) ([]store.Record,
 	return b.Store.Read(ctx, users)
 }
 
+func (b *blocked) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	docs, err := b.Store.Load(ctx, account, keys...)
+	if e, ok := ctx.(*entering); ok {
+		e.loaded.Store(true)
+	}
+	return docs, err
+}
+
+// entering is the context of a request, which counts it when it waits after its link was read.
+type entering struct {
+	context.Context //nolint:containedctx // it is one
+
+	loaded  atomic.Bool
+	once    sync.Once
+	entered *atomic.Int32
+}
+
+func (e *entering) Done() <-chan struct{} {
+	if e.loaded.Load() {
+		e.once.Do(func() { e.entered.Add(1) })
+	}
+	return e.Context.Done()
+}
+
+// panicking panics when records are read.
+type panicking struct{ store.Store }
+
+func (panicking) Read(context.Context, []store.User) ([]store.Record, store.Cursor, error) {
+	panic("a fault")
+}
+
+// TestPanic: a panic while a link is read is an error of the request, and does not end the
+// process.
+func TestPanic(t *testing.T) {
+	w := newWorld(t)
+	w.user(directory.User{DisplayName: "Ada"})
+	_, address := w.make("")
+	w.Registry = signage.New(signage.Options{
+		Store: w.store, Directory: w.directory, Views: &view.Reader{Store: panicking{w.store}}, Audit: &w.events, Clock: func() time.Time { return w.now },
+	})
+	if _, err := w.Show(t.Context(), address); err == nil || !strings.Contains(err.Error(), "a fault") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestConcurrentRequests: displays that ask at the same time are shown one reading, which does
 // not end with the request that began it.
 func TestConcurrentRequests(t *testing.T) {
@@ -100,7 +146,7 @@ func TestConcurrentRequests(t *testing.T) {
 	_, address := w.make("")
 	held := &blocked{Store: w.store, opened: make(chan struct{})}
 	w.Registry = signage.New(signage.Options{
-		Store: w.store, Directory: w.directory, Views: &view.Reader{Store: held}, Audit: &w.events, Clock: func() time.Time { return w.now },
+		Store: held, Directory: w.directory, Views: &view.Reader{Store: held}, Audit: &w.events, Clock: func() time.Time { return w.now },
 	})
 	first, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
@@ -116,14 +162,18 @@ func TestConcurrentRequests(t *testing.T) {
 		t.Errorf("a request that was canceled gets %v", err)
 	}
 	shown := make(chan error, 20)
+	var entered atomic.Int32
 	for range cap(shown) {
 		go func() {
-			v, err := w.Show(t.Context(), address)
+			v, err := w.Show(&entering{Context: t.Context(), entered: &entered}, address)
 			if err == nil && len(v.People) != 1 {
 				err = errors.New("nobody is shown")
 			}
 			shown <- err
 		}()
+	}
+	for int(entered.Load()+held.reads.Load()-1) < cap(shown) { // each waits, or reads by itself
+		runtime.Gosched()
 	}
 	close(held.opened)
 	for range cap(shown) {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"porchlight.dev/porchlight/internal/directory"
@@ -40,7 +42,7 @@ func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	}
 	// The reading serves all who wait, so it does not end with the request that began it.
 	detached := context.WithoutCancel(ctx)
-	read := r.reading.DoChan(link.ID, func() (any, error) { return r.refresh(detached, account, &link) })
+	read := r.reading.DoChan(link.ID, func() (any, error) { return r.refreshSafely(detached, account, &link) })
 	select {
 	case got := <-read:
 		if got.Err != nil {
@@ -52,7 +54,17 @@ func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	}
 }
 
-// refresh reads what a link shows and caches it, unless it was read a moment ago.
+// refreshSafely is refresh in a goroutine of its own, where a panic would end the server.
+func (r *Registry) refreshSafely(ctx context.Context, account presence.AccountID, link *Link) (shown *View, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			shown, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return r.refresh(ctx, account, link)
+}
+
+// refresh reads what a link shows, unless that was done a moment ago, and remembers it.
 func (r *Registry) refresh(ctx context.Context, account presence.AccountID, link *Link) (*View, error) {
 	now := r.clock()
 	if known := r.shown.Get(link.ID, now, fresh); known != nil {

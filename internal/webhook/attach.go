@@ -133,7 +133,7 @@ func (w *worker) serveClients() {
 			current = a
 			w.restart()
 		}
-		if current != nil && !w.disabled() {
+		if current != nil && !w.sub.stopped() {
 			w.acknowledged(current.acked.Load())
 			w.fill(now)
 			w.sendNext(current)

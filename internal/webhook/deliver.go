@@ -226,11 +226,13 @@ type Stats struct {
 	// Since the node started: attempts that the endpoint accepted, and others; events
 	// that were given up, or dropped because a newer one had been sent; gaps.
 	Accepted, Failed, GivenUp, Overtaken, Gaps uint64
-	// Now: subscriptions; those that read the log because they are behind, whose
-	// endpoint is down, or that are disabled; events that wait for a retry; the age of
-	// the oldest event that was not attempted yet.
-	Subscriptions, Behind, Down, Disabled, Pending int
-	Lag                                            time.Duration
+	// Now: subscriptions; those that read the log because they are behind, and whose
+	// endpoint is down; those that are sent nothing, each by one reason: somebody paused
+	// them, else they are suspended, else disabled because their endpoint failed; events that
+	// wait for a retry; the age of the oldest event that was not attempted yet.
+	Subscriptions, Behind, Down, Paused, Suspended, Disabled, Pending int
+
+	Lag time.Duration
 }
 
 // Stats measures all subscriptions.
@@ -245,8 +247,10 @@ func (d *Deliverer) Stats() Stats {
 		s.Subscriptions++
 		s.Pending += st.Pending
 		s.Behind += one(st.Behind)
-		s.Down += one(st.Down)
-		s.Disabled += one(st.Disabled)
+		s.Down += one(st.Down && !st.stopped())
+		s.Paused += one(st.Paused)
+		s.Suspended += one(st.Suspended && !st.Paused)
+		s.Disabled += one(st.Disabled && !st.Suspended && !st.Paused)
 		if !st.Oldest.IsZero() {
 			s.Lag = max(s.Lag, now.Sub(st.Oldest))
 		}
@@ -278,11 +282,15 @@ type Status struct {
 	Behind    bool           // it reads older events from the log
 	Down      bool           // the endpoint is down, and is probed
 	NextProbe time.Time
-	Disabled  bool
+	Paused    bool // as in Subscription, like the next one
+	Suspended bool
+	Disabled  bool      // because the endpoint failed
 	Attached  bool      // a client is connected
 	Oldest    time.Time // of the oldest event that was not attempted yet; zero: none
 	Replaying bool
 }
+
+func (s *Status) stopped() bool { return s.Paused || s.Suspended || s.Disabled }
 
 // Status returns how far a subscription is.
 func (d *Deliverer) Status(s *Subscription) (Status, error) {

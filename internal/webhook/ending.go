@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -13,7 +14,14 @@ import (
 // to which nothing may be sent.
 type endings struct {
 	registry *Registry
-	apps     map[appOf]bool // that exist, as far as they were asked for
+	apps     map[appOf]answer[bool] // whether they exist
+	consents map[consentOf]answer[time.Time]
+}
+
+// An answer is what was read, or why it cannot be read.
+type answer[T any] struct {
+	value T
+	err   error
 }
 
 type appOf struct {
@@ -21,8 +29,25 @@ type appOf struct {
 	app     presence.AppID
 }
 
-// endings returns a check for one reading of the subscriptions. It looks up each app once.
-func (r *Registry) endings() *endings { return &endings{r, make(map[appOf]bool)} }
+type consentOf struct {
+	appOf
+	user presence.UserID
+}
+
+// endings is for one reading of subscriptions: it asks once for each app and each consent.
+func (r *Registry) endings() *endings {
+	return &endings{r, make(map[appOf]answer[bool]), make(map[consentOf]answer[time.Time])}
+}
+
+// once reads what is not known yet.
+func once[K comparable, T any](known map[K]answer[T], key K, read func() (T, error)) (T, error) {
+	a, ok := known[key]
+	if !ok {
+		a.value, a.err = read()
+		known[key] = a
+	}
+	return a.value, a.err
+}
 
 func (e *endings) has(ctx context.Context, s *Subscription) (bool, error) {
 	exists, err := e.appExists(ctx, s)
@@ -32,7 +57,9 @@ func (e *endings) has(ctx context.Context, s *Subscription) (bool, error) {
 	if s.Consent.User == "" || e.registry.Consented == nil {
 		return false, nil
 	}
-	since, err := e.registry.Consented(ctx, s.Account, s.Consent.User, s.App)
+	since, err := once(e.consents, consentOf{appOf{s.Account, s.App}, s.Consent.User}, func() (time.Time, error) {
+		return e.registry.Consented(ctx, s.Account, s.Consent.User, s.App)
+	})
 	return err == nil && !since.Equal(s.Consent.Since), err
 }
 
@@ -40,15 +67,7 @@ func (e *endings) appExists(ctx context.Context, s *Subscription) (exists bool, 
 	if e.registry.HasApp == nil || s.App == "" {
 		return true, nil
 	}
-	key := appOf{s.Account, s.App}
-	exists, known := e.apps[key]
-	if known {
-		return exists, nil
-	}
-	if exists, err = e.registry.HasApp(ctx, s.Account, s.App); err == nil {
-		e.apps[key] = exists
-	}
-	return exists, err
+	return once(e.apps, appOf{s.Account, s.App}, func() (bool, error) { return e.registry.HasApp(ctx, s.Account, s.App) })
 }
 
 // deleteEnded deletes subscriptions that have ended, unless an account is being deleted,

@@ -43,7 +43,7 @@ func TestEngines(t *testing.T) {
 	f.inOrder(e)
 
 	f.subs.update(s.ID, func(n *webhook.Subscription) { n.Paused = true })
-	f.eventually("the pause", func() bool { return f.d.Stats().Disabled == 1 })
+	f.eventually("the pause", func() bool { return f.d.Stats().Paused == 1 })
 	paused := e.count()
 	for i := range 30 {
 		f.change(userNumber(i % 3))

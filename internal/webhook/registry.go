@@ -189,6 +189,15 @@ func (r *Registry) Get(ctx context.Context, account presence.AccountID, id strin
 // List returns the subscriptions of an account in the order of their ids. There are about
 // MaxPerAccount at most.
 func (r *Registry) List(ctx context.Context, account presence.AccountID) ([]*Subscription, error) {
+	docs, err := r.documentsOf(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	return document.All(docs, func(doc *store.Doc) (*Subscription, error) { return r.decode(ctx, doc) })
+}
+
+// documentsOf are those of the subscriptions of an account.
+func (r *Registry) documentsOf(ctx context.Context, account presence.AccountID) ([]store.Doc, error) {
 	prefix := subscriptionKey(account, "").Key
 	docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, prefix, 2*MaxPerAccount)
 	if err != nil {
@@ -198,7 +207,7 @@ func (r *Registry) List(ctx context.Context, account presence.AccountID) ([]*Sub
 	if end >= 0 {
 		docs = docs[:end]
 	}
-	return document.All(docs, func(doc *store.Doc) (*Subscription, error) { return r.decode(ctx, doc) })
+	return docs, nil
 }
 
 // Update replaces a subscription by what change makes of it. Another endpoint, form or
@@ -288,13 +297,7 @@ func (r *Registry) DeleteApp(ctx context.Context, account presence.AccountID, ap
 	if err := r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.App == app }); err != nil {
 		return err
 	}
-	return document.Again(func() error {
-		docs, err := r.Store.Load(ctx, systemAccount, appSecretsKey(account, app))
-		if err != nil || len(docs) == 0 {
-			return err
-		}
-		return r.write(ctx, document.Deletion(&docs[0]))
-	})
+	return r.deleteKey(ctx, appSecretsKey(account, app))
 }
 
 // DeleteOwner deletes the subscriptions of a user.
@@ -302,33 +305,55 @@ func (r *Registry) DeleteOwner(ctx context.Context, account presence.AccountID, 
 	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.Owner == owner && owner != "" })
 }
 
-// EndConsent deletes the subscriptions that an app made for a person who has ended its access.
-// After an error, Run deletes them later.
-func (r *Registry) EndConsent(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) error {
+// EndConsent deletes what an app subscribed to for a person who allows it to act for them no
+// more. What it cannot delete has ended nevertheless, and Run deletes it later.
+func (r *Registry) EndConsent(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) {
 	err := r.deleteWhere(ctx, account, func(s *Subscription) bool {
 		return s.App == app && user != "" && (s.Owner == user || s.Consent.User == user)
 	})
 	if err != nil {
-		r.forgetSeen()
+		r.Log.WarnContext(ctx, "cannot delete the subscriptions of a consent that has ended; will retry", slog.String("app", string(app)), slog.Any("err", err))
 	}
-	return err
 }
 
-func (r *Registry) deleteWhere(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {
-	all, err := r.List(ctx, account)
+// deleteWhere needs no secrets, so it also deletes subscriptions whose secrets are unreadable.
+// One that cannot be decoded stays: nobody knows to whom it belongs, and nothing is sent to it.
+// After an error, Run deletes what has ended.
+func (r *Registry) deleteWhere(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) (err error) {
+	defer func() {
+		if err != nil {
+			r.forgetSeen()
+		}
+	}()
+	docs, err := r.documentsOf(ctx, account)
 	if err != nil {
 		return err
 	}
-	for _, s := range all {
+	for i := range docs {
+		s, _, err := decodeOpen(&docs[i])
+		if err != nil {
+			r.Log.ErrorContext(ctx, "subscription unreadable; it is not deleted", slog.String("key", docs[i].Key.Key), slog.Any("err", err))
+			continue
+		}
 		if !belongs(s) {
 			continue
 		}
-		err := r.Delete(ctx, account, s.ID, func(*Subscription) error { return nil })
-		if err != nil && !errors.Is(err, ErrNoSubscription) {
+		if err := r.deleteKey(ctx, docs[i].Key); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deleteKey deletes a document if there is one.
+func (r *Registry) deleteKey(ctx context.Context, key store.Key) error {
+	return document.Again(func() error {
+		docs, err := r.Store.Load(ctx, systemAccount, key)
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		return r.write(ctx, document.Deletion(&docs[0]))
+	})
 }
 
 // write stores or deletes the document of a subscription, or of an app's secrets, and

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -774,4 +775,88 @@ func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscri
 			t.Fatalf("the snapshot has %d", len(all))
 		}
 	}
+}
+
+// damage replaces the values of documents of subscriptions.
+func (f *registryFixture) damage(value func(old string) string, of ...*webhook.Subscription) {
+	f.tb.Helper()
+	for _, s := range of {
+		docs, err := f.store.Load(f.ctx(), "", store.Key{Collection: "subscription", Key: string(s.Account) + "/" + s.ID})
+		apptest.Check(f.tb, err)
+		docs[0].Value = []byte(value(string(docs[0].Value)))
+		apptest.Check(f.tb, f.store.Write(f.ctx(), "", docs[0]))
+	}
+}
+
+// TestEndPastDamage: a subscription that cannot be decoded does not keep others from ending, and
+// one whose secrets are unreadable ends as well.
+func TestEndPastDamage(t *testing.T) {
+	f := newRegistry(t)
+	theirs := func(s *webhook.Subscription) { s.Consent = webhook.Consent{User: f.bob, Since: f.clock.Now()} }
+	damaged, unsealed := f.create(theirs), f.create(theirs)
+	f.create(theirs)
+	stays := f.create(func(s *webhook.Subscription) { s.App = "other" })
+	f.damage(func(string) string { return "{" }, damaged)
+	f.damage(func(old string) string { return strings.Replace(old, `"sealed":"`, `"sealed":"AAAA`, 1) }, unsealed)
+	apptest.Check(t, f.OwnerChanged(t.Context(), f.account, f.bob))
+	f.EndConsent(t.Context(), f.account, f.bob, "app")
+	docs, err := f.store.List(t.Context(), "", "subscription", "", 10)
+	apptest.Check(t, err)
+	left := make(map[string]bool)
+	for _, doc := range docs {
+		_, id, _ := strings.Cut(doc.Key.Key, "/")
+		left[id] = true
+	}
+	if len(left) != 2 || !left[damaged.ID] || !left[stays.ID] {
+		t.Errorf("%v stay, want %s and %s", left, damaged.ID, stays.ID)
+	}
+}
+
+// TestUnreadableConsent: a consent that is unreadable suspends the subscriptions under it until
+// it can be read, and holds up no other. It is read once for all of them.
+func TestUnreadableConsent(t *testing.T) {
+	f := newRegistry(t)
+	since := f.clock.Now().Truncate(time.Millisecond)
+	for range 3 {
+		f.create(func(s *webhook.Subscription) {
+			s.Consent, s.Owner, s.Users = webhook.Consent{User: f.bob, Since: since}, f.bob, []presence.UserID{f.bob}
+		})
+	}
+	stays := f.create(same)
+	there := f.node()
+	var reads atomic.Int32
+	var readable atomic.Bool
+	there.Consented = func(context.Context, presence.AccountID, presence.UserID, presence.AppID) (time.Time, error) {
+		reads.Add(1)
+		if readable.Load() {
+			return since, nil
+		}
+		return time.Time{}, errors.New("damaged")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	suspended := func(all []*webhook.Subscription) (n int) {
+		for _, s := range all {
+			if s.Suspended && s.ID != stays.ID {
+				n++
+			}
+		}
+		return n
+	}
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 4 && suspended(all) == 3 })
+	all, _ := there.Snapshot()
+	for _, s := range all {
+		if s.ID == stays.ID && s.Suspended {
+			t.Error("another one is suspended")
+		}
+	}
+	if n := reads.Load(); n != 1 {
+		t.Errorf("%d reads of one consent", n)
+	}
+	readable.Store(true)
+	f.clock.Advance(time.Minute)
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 4 && suspended(all) == 0 })
 }

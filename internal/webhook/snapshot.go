@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type snapshot struct {
 	changes uint64                 // that were made to the fields above
 	changed chan struct{}          // closed when there are others; nil: nobody waits
 	seen    string                 // the version of the changes that were read, or are being read
+	again   time.Time              // when to read again what decides whether to send, zero: all is known
 }
 
 // Snapshot returns the subscriptions of all accounts, which are shared and must not be
@@ -100,40 +102,53 @@ func (r *Registry) AccountChanged(ctx context.Context) error {
 // OwnerChanged makes every node read again whether a user may still have the subscriptions
 // that the user owns or allowed an app to make.
 func (r *Registry) OwnerChanged(ctx context.Context, account presence.AccountID, owner presence.UserID) error {
-	all, err := r.List(ctx, account)
-	if err != nil || !slices.ContainsFunc(all, func(s *Subscription) bool { return s.Owner == owner || s.Consent.User == owner }) {
+	docs, err := r.documentsOf(ctx, account)
+	if err != nil || !slices.ContainsFunc(docs, func(doc store.Doc) bool {
+		s, _, err := decodeOpen(&doc)
+		return err == nil && (s.Owner == owner || s.Consent.User == owner) // nothing is sent to those that are unreadable
+	}) {
 		return err
 	}
 	return r.AccountChanged(ctx)
 }
 
-// setSuspended sets Suspended of subscriptions as they were read.
+// setSuspended sets Suspended of subscriptions as they were read. After an error, those of
+// the accounts that are unreadable are suspended.
 func (r *Registry) setSuspended(ctx context.Context, read ...*Subscription) error {
 	of := make(map[presence.AccountID][]*Subscription)
 	for _, s := range read {
 		of[s.Account] = append(of[s.Account], s)
 	}
+	var failed []error
 	for account, all := range of {
-		found, err := r.Directory.Account(ctx, account)
-		if errors.Is(err, directory.ErrNoAccount) { // it is being deleted
-			found.Suspended, err = true, nil
+		if err := r.setSuspendedOf(ctx, account, all); err != nil {
+			failed = append(failed, fmt.Errorf("account %s: %w", account, err))
 		}
-		if err != nil {
-			return err
+	}
+	return errors.Join(failed...)
+}
+
+func (r *Registry) setSuspendedOf(ctx context.Context, account presence.AccountID, all []*Subscription) error {
+	var people []presence.UserID
+	for _, s := range all {
+		s.Suspended = true
+		if user := cmp.Or(s.Owner, s.Consent.User); user != "" {
+			people = append(people, user)
 		}
-		var people []presence.UserID
-		for _, s := range all {
-			if user := cmp.Or(s.Owner, s.Consent.User); user != "" {
-				people = append(people, user)
-			}
-		}
-		users, err := r.Directory.UsersByID(ctx, account, unique(people))
-		if err != nil {
-			return err
-		}
-		for _, s := range all {
-			s.Suspended = found.Suspended || !mayFollow(s, &found, users)
-		}
+	}
+	found, err := r.Directory.Account(ctx, account)
+	if errors.Is(err, directory.ErrNoAccount) { // it is being deleted
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	users, err := r.Directory.UsersByID(ctx, account, unique(people))
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		s.Suspended = found.Suspended || !mayFollow(s, &found, users)
 	}
 	return nil
 }
@@ -201,6 +216,9 @@ const (
 	unread = "unread" // no version of a document
 	// pollEvery is how soon a change on another node is noticed, and a failed read retried.
 	pollEvery = time.Second
+	// againAfter is when an app, a consent, an account or a user that was unreadable is read
+	// again.
+	againAfter = 10 * time.Second
 )
 
 // Run keeps the snapshot current until ctx ends.
@@ -223,12 +241,19 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
+// upTo is the version of the changes that were read, or unread if it is time to read again.
+func (x *snapshot) upTo(now time.Time) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.again.IsZero() && !now.Before(x.again) {
+		return unread
+	}
+	return x.seen
+}
+
 // poll reads all subscriptions if one has changed.
 func (r *Registry) poll(ctx context.Context) error {
-	x := &r.snapshot
-	x.mu.Lock()
-	seen := x.seen
-	x.mu.Unlock()
+	seen := r.snapshot.upTo(r.Clock())
 	if r.Exclusive && seen != unread {
 		return nil
 	}
@@ -247,12 +272,18 @@ func (r *Registry) poll(ctx context.Context) error {
 }
 
 // reload reads all subscriptions, and returns those that have ended, which are in no
-// snapshot.
+// snapshot. What is unreadable of one account holds up no other: its subscriptions are
+// suspended until it is readable.
 func (r *Registry) reload(ctx context.Context) (ended []*Subscription, err error) {
 	x := &r.snapshot
 	x.reading.Lock()
 	defer x.reading.Unlock()
 	all, endings := make(map[string]*Subscription), r.endings()
+	var again time.Time
+	unclear := func(after string, err error) {
+		r.Log.ErrorContext(ctx, "cannot read whether a subscription may be sent events; it is suspended until then", slog.String("key", after), slog.Any("err", err))
+		again = r.Clock().Add(againAfter)
+	}
 	const step = 200
 	for after := ""; ; {
 		docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, after, step)
@@ -267,23 +298,26 @@ func (r *Registry) reload(ctx context.Context) (ended []*Subscription, err error
 				r.Log.ErrorContext(ctx, "subscription unreadable; nothing is delivered to it", slog.String("key", after), slog.Any("err", err))
 				continue
 			}
-			over, err := endings.has(ctx, s)
-			if err != nil {
-				return nil, err
-			}
-			if over {
+			switch over, err := endings.has(ctx, s); {
+			case err != nil:
+				s.Suspended, all[after] = true, s
+				unclear(after, err)
+			case over:
 				ended = append(ended, s)
-				continue
+			default:
+				page, all[after] = append(page, s), s
 			}
-			page, all[after] = append(page, s), s
 		}
 		if err := r.setSuspended(ctx, page...); err != nil {
-			return nil, err
+			unclear(after, err)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
 		if len(docs) < step {
 			break
 		}
 	}
-	x.update(func() { x.byKey = all })
+	x.update(func() { x.byKey, x.again = all, again })
 	return ended, nil
 }

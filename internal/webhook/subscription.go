@@ -84,11 +84,11 @@ func (r *Registry) encode(ctx context.Context, s *Subscription) (store.Doc, erro
 }
 
 func (r *Registry) decode(ctx context.Context, doc *store.Doc) (*Subscription, error) {
-	var v subscriptionValue
-	if err := document.Decode(doc, &v); err != nil {
+	s, sealed, err := decodeOpen(doc)
+	if err != nil {
 		return nil, err
 	}
-	plain, err := r.Sealer.Open(ctx, sealPurpose(doc.Key), v.Sealed)
+	plain, err := r.Sealer.Open(ctx, sealPurpose(doc.Key), sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -96,17 +96,26 @@ func (r *Registry) decode(ctx context.Context, doc *store.Doc) (*Subscription, e
 	if err := json.Unmarshal(plain, &secret); err != nil {
 		return nil, fmt.Errorf("a document of %q is damaged: %w", doc.Collection, err)
 	}
-	s := &Subscription{
+	s.Auth, s.Secrets = secret.Auth, secret.Secrets
+	return s, nil
+}
+
+// decodeOpen decodes what is not sealed.
+func decodeOpen(doc *store.Doc) (s *Subscription, sealed []byte, err error) {
+	var v subscriptionValue
+	if err := document.Decode(doc, &v); err != nil {
+		return nil, nil, err
+	}
+	s = &Subscription{
 		ID: doc.Key.Key[strings.LastIndexByte(doc.Key.Key, '/')+1:], Version: doc.Version,
 		Account: v.Account, App: v.App, Owner: v.Owner, Name: v.Name, Paused: v.Paused,
 		Consent: Consent{User: v.ConsentBy, Since: v.ConsentAt},
 		URL:     v.URL, Form: v.Form, Events: v.Events, Users: v.Users, Groups: v.Groups,
 		Profile: v.Profile, LatestOnly: v.LatestOnly, Concurrency: v.Concurrency, Created: v.Created,
 		Health: Health{Validated: v.Validated, Failures: v.Failures, Reason: v.Reason, Disabled: v.Disabled},
-		Auth:   secret.Auth, Secrets: secret.Secrets,
 	}
 	s.groupKeys = groupKeys(s.Groups)
-	return s, nil
+	return s, v.Sealed, nil
 }
 
 // Bounds of a subscription.

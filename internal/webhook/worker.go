@@ -198,7 +198,7 @@ func (w *worker) serveEndpoint() {
 			return
 		}
 		now := w.d.Clock()
-		if !w.disabled() {
+		if !w.sub.stopped() {
 			w.fill(now)
 			w.launch(now)
 		}
@@ -221,8 +221,6 @@ func (w *worker) await(limit time.Duration) {
 	}
 }
 
-func (w *worker) disabled() bool { return w.sub.stopped() }
-
 // adopt applies what other goroutines asked for.
 func (w *worker) adopt() {
 	w.mu.Lock()
@@ -236,11 +234,11 @@ func (w *worker) adopt() {
 	if next == nil {
 		return
 	}
-	wasDisabled := w.disabled()
+	wasStopped := w.sub.stopped()
 	if err := w.use(next); err != nil {
 		w.logFailure("subscription not changed", err)
 	}
-	if w.disabled() && !wasDisabled {
+	if w.sub.stopped() && !wasStopped {
 		w.rewind()
 	}
 }
@@ -394,7 +392,7 @@ func (w *worker) replayRetry() time.Time {
 func (w *worker) publish(attached bool) {
 	s := Status{
 		Position: w.main.position(), Pending: len(w.retries), Behind: !w.live, Down: w.breaker.down,
-		NextProbe: w.breaker.probe, Disabled: w.disabled(), Oldest: w.main.oldest(), Replaying: w.replay != nil,
+		NextProbe: w.breaker.probe, Paused: w.sub.Paused, Suspended: w.sub.Suspended, Disabled: !w.sub.Health.Disabled.IsZero(), Oldest: w.main.oldest(), Replaying: w.replay != nil,
 		Attached: attached,
 	}
 	w.mu.Lock()
