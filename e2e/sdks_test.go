@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +58,7 @@ func TestJavaScriptSDK(t *testing.T) {
 		files = append(files, file.Path)
 	}
 	slices.Sort(files)
-	if got := strings.Join(files, " "); got != "README.md backoff.js client.js credentials.js index.d.ts index.js package.json watch.js" {
+	if got := strings.Join(files, " "); got != "README.md backoff.js client.js credentials.js index.d.ts index.js lost.js package.json watch.js" {
 		t.Errorf("the package has %s", got)
 	}
 	writeFile(t, filepath.Join(dir, "package.json"), `{"type":"module"}`)
@@ -83,6 +87,48 @@ func TestPythonSDK(t *testing.T) {
 	if output, err := run(t, environment, "python3", "-W", "error", "sdk/program.py"); err != nil || output != "done\n" {
 		t.Errorf("program.py: %v\n%s", err, output)
 	}
+}
+
+// TestSDKFailures: what is wrong for good ends a call or a watch of each SDK with an error
+// that says so, and a lost request for a token does not.
+func TestSDKFailures(t *testing.T) {
+	for sdk, program := range map[string][]string{"javascript": {"node", "failures.mjs"}, "python": {"python3", "failures.py"}} {
+		t.Run(sdk, func(t *testing.T) {
+			untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+			untrusted.Config.ErrorLog = log.New(io.Discard, "", 0) // the clients break the handshake off
+			untrusted.StartTLS()
+			t.Cleanup(untrusted.Close)
+			failing := httptest.NewServer(failingServer())
+			t.Cleanup(failing.Close)
+			file := filepath.Join(sdkDirectory(t), program[1])
+			writeFile(t, file, read(t, "e2e/sdk/"+program[1]))
+			environment := append(sdkEnvironment(t), "URL="+failing.URL, "UNTRUSTED="+untrusted.URL)
+			if output, err := run(t, environment, program[0], file); err != nil || output != "done\n" {
+				t.Errorf("%s: %v\n%s", program[1], err, output)
+			}
+		})
+	}
+}
+
+// failingServer answers 404 with the body that the path of a presence has as its user, loses
+// the first request for a token, and refuses streams.
+func failingServer() http.Handler {
+	var lost atomic.Bool
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/users/{body}/presence", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, r.PathValue("body"))
+	})
+	mux.HandleFunc("POST /oauth/token", func(w http.ResponseWriter, _ *http.Request) {
+		if !lost.Swap(true) {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, `{"access_token":"token","expires_in":3600}`)
+	})
+	mux.HandleFunc("GET /v1/stream", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	})
+	return mux
 }
 
 // TestSDKChaos: over a connection with faults, and over a crash of the server, a watch of each

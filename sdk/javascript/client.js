@@ -30,6 +30,7 @@ export class Problem extends Error {
 export class Client {
   // url is the address of the server; "" means that of the page.
   constructor({ url = "", token = "" } = {}) {
+    if (!isServer(url)) throw new TypeError(`${JSON.stringify(url)} is not the URL of a server: expected a form such as https://presence.example.com`);
     this.url = url.replace(/\/$/, "");
     this.token = token;
   }
@@ -47,7 +48,9 @@ export class Client {
       signal: signal && timer ? AbortSignal.any([signal, timer]) : signal ?? timer,
     });
     if (answer.ok) return answer;
-    throw new Problem(answer.status, await answer.json().catch(() => ({})), Number(answer.headers.get("Retry-After")));
+    const document = await answer.json().catch(() => null);
+    const isObject = typeof document === "object" && document !== null && !Array.isArray(document);
+    throw new Problem(answer.status, isObject ? document : {}, Number(answer.headers.get("Retry-After")));
   }
 
   // request returns the JSON of the answer, or {} if it has none. An answer that is cut short
@@ -98,6 +101,13 @@ export function following(page) {
   if (page.next) return { after: page.next };
   if (page.next_page_token) return { page_token: page.next_page_token };
   return page.older ? { before: page.older } : null;
+}
+
+// isServer: a page can leave out the address of its own server. Elsewhere, fetch would fail
+// as it does without a network.
+function isServer(url) {
+  if (url === "" || url.startsWith("/")) return globalThis.location !== undefined;
+  return /^https?:\/\/[^/?#]+[^?#]*$/i.test(url) && URL.canParse(url);
 }
 
 function search(query) {

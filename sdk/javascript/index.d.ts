@@ -117,7 +117,10 @@ export class Problem extends Error {
 }
 
 /** There was no complete response. The request may have taken effect. */
-export class NoResponse extends Error {}
+export class NoResponse extends Error {
+  /** Whether the same request may succeed later. It does not if the certificate is refused. */
+  readonly temporary: boolean;
+}
 
 export interface Signal {
   signal?: AbortSignal;

@@ -2,21 +2,14 @@
 
 import { Backoff, pause } from "./backoff.js";
 import { Client, Problem, Stream, following } from "./client.js";
+import { NoResponse, isLost } from "./lost.js";
 import { Watch } from "./watch.js";
 
 export { clientCredentials } from "./credentials.js";
-export { Client, Problem, Stream, Watch };
+export { Client, NoResponse, Problem, Stream, Watch };
 
 const RETRY_FOR = 30_000; // ms
 const TEMPORARY = [429, 502, 503, 504, 507]; // the server has refused the request for now
-
-// NoResponse means that there was no complete response. The request may have taken effect.
-export class NoResponse extends Error {
-  constructor(method, path, cause) {
-    super(`No response to ${method} ${path}: ${cause.cause?.message ?? cause.message}`, { cause });
-    this.name = "NoResponse";
-  }
-}
 
 // Porchlight calls one server. A user is an id, an e-mail address or "me".
 export class Porchlight extends Client {
@@ -149,14 +142,8 @@ const of = (user, ...rest) => "/v1/users/" + [user, ...rest].map(encodeURICompon
 const zoom = (user) => `/v2/users/${encodeURIComponent(user)}/presence_status`;
 const instant = (time) => (time instanceof Date ? time.toISOString() : time);
 
-// isLost: fetch rejects with a TypeError if the connection fails, and a body that is cut
-// short is no JSON.
-function isLost(err) {
-  return err instanceof TypeError || err instanceof SyntaxError || err.name === "TimeoutError";
-}
-
 function isTemporary(failure) {
-  return failure instanceof NoResponse || (failure instanceof Problem && TEMPORARY.includes(failure.status));
+  return failure instanceof NoResponse ? failure.temporary : failure instanceof Problem && TEMPORARY.includes(failure.status);
 }
 
 function randomKey() {

@@ -3,6 +3,7 @@
 
 import { Backoff, pause } from "./backoff.js";
 import { Problem } from "./client.js";
+import { NoResponse, isLost } from "./lost.js";
 
 const OPENING = 15_000; // ms, until the first frame
 
@@ -13,7 +14,8 @@ const OPENING = 15_000; // ms, until the first frame
 //	{ type: "gone", user, reason }            a user is no longer followed
 //
 // It reconnects and resumes by itself, until the loop ends, the signal aborts, or the server
-// refuses it for good: then the loop throws the Problem.
+// refuses it for good: then the loop throws the Problem. A certificate that cannot be verified
+// ends it with NoResponse, outside browsers.
 export class Watch {
   // cursor is where another watch of the same users can resume: it covers every event that
   // the loop has left behind.
@@ -51,8 +53,9 @@ export class Watch {
         }
       } catch (err) {
         this.#signal?.throwIfAborted();
-        if (!mayRecover(err)) throw err;
-        asked = err.retryAfter;
+        const failure = isLost(err) ? new NoResponse("GET", "/v1/stream", err) : err;
+        if (!failure.temporary) throw failure;
+        asked = failure.retryAfter;
       }
       if (performance.now() - opened >= stableAfter) backoff.reset();
       await pause(fixedWait || backoff.next(asked), this.#signal);
@@ -159,9 +162,4 @@ function parse(event) {
 function wait({ close_code: code, reason, retry_ms: milliseconds }) {
   if (code > 3500) throw new Problem(403, { type: reason, detail: `The server closed the stream (${reason}).` });
   return milliseconds ?? 0;
-}
-
-// mayRecover: what is not a Problem is a connection that broke.
-function mayRecover(err) {
-  return err instanceof Problem ? err.temporary : err instanceof TypeError || err instanceof SyntaxError || err.name === "TimeoutError";
 }

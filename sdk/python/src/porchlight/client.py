@@ -143,7 +143,8 @@ class Client:
                 return self._authorized(attempt)
             except (Problem, NoResponse) as err:
                 wait = backoff.next(err.retry_after if isinstance(err, Problem) else 0)
-                if isinstance(err, Problem) and err.status not in _TEMPORARY or time.monotonic() + wait > deadline:
+                lasting = err.status not in _TEMPORARY if isinstance(err, Problem) else not err.temporary
+                if lasting or time.monotonic() + wait > deadline:
                     raise
             time.sleep(wait)
 

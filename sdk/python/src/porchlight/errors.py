@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 _TEMPORARY = frozenset({408, 425, 429})
@@ -13,6 +14,11 @@ class PorchlightError(Exception):
 
 class NoResponse(PorchlightError):
     """There was no complete response. The request may have taken effect."""
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may succeed later: not if the certificate is refused."""
+        return not isinstance(self.__cause__, ssl.SSLCertVerificationError)
 
 
 class Problem(PorchlightError):

@@ -61,6 +61,9 @@ class Transport:
             connection.connect()
             sock: socket.socket = connection.sock
             return Stream(connection, sock, self._send(connection, "GET", path, None, headers))
+        except BROKEN as err:
+            connection.close()
+            raise NoResponse(f"No response to GET {path}: {err}") from err
         except BaseException:
             connection.close()
             raise

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Callable, Iterator, Union
 
 from .backoff import Backoff
-from .errors import Problem
+from .errors import NoResponse, Problem
 from .records import Gone, Presence, Snapshot
 from .transport import BROKEN, Stream
 
@@ -26,7 +26,8 @@ class Watch:
 
     Each event is a Snapshot, which replaces all that is known; a Presence, when a user changed
     or was added; or Gone. The watch reconnects and resumes by itself, until close is called,
-    or the server refuses it for good: then the Problem is raised. It can be iterated once.
+    or the server refuses it for good: then the Problem is raised. A certificate that cannot
+    be verified ends it with NoResponse. It can be iterated once.
     """
 
     cursor: str
@@ -81,10 +82,10 @@ class Watch:
                     yield from self._handle(frame)
                     if frame.get("cursor") and not frame.get("more"):
                         self.cursor = frame["cursor"]  # after the events were handled
-            except Problem as problem:
-                if not problem.temporary:
+            except (Problem, NoResponse) as err:  # of the stream, or of the request for a token
+                if not err.temporary:
                     raise
-                asked = problem.retry_after
+                asked = err.retry_after if isinstance(err, Problem) else 0
             except BROKEN:
                 pass
             if time.monotonic() - opened >= stable_after:
