@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,6 +51,7 @@ func TestProxies(t *testing.T) {
 				}
 			})
 			s.checkClients(t)
+			s.checkQueries(t)
 		})
 	}
 }
@@ -70,6 +72,8 @@ type site struct {
 	env                []string
 	ports              struct{ server, https, http string }
 	accessLog          string
+	proxy              string
+	proxyOutput        *buffer
 	account, id, token string // of the app
 	client, direct     *http.Client
 	roots              *x509.CertPool
@@ -307,6 +311,39 @@ func (s *site) checkClients(t *testing.T) {
 	}
 }
 
+// checkQueries: while the server does not run, as while it does, no log of the proxy has a
+// query or a referring page. Caddy would wait for the server.
+func (s *site) checkQueries(t *testing.T) {
+	t.Helper()
+	if s.proxy != "caddy" {
+		s.send(t, http.MethodGet, "/ws?access_token=canary", "", "Referer", s.url()+"/?ticket=canary")
+	}
+	logs := map[string]string{"output": s.proxyOutput.String()}
+	files, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs[filepath.Base(file)] = string(text)
+	}
+	for name, text := range logs {
+		if containsAny(text, "canary", s.token, "access_token", "ticket=") {
+			t.Errorf("%s has a query:\n%s", name, text)
+		}
+	}
+	if text := logs["porchlight.log"]; s.proxy != "caddy" && !containsAll(text, []string{" GET /ws HTTP/", " PUT /v2/users/grace@example.com/presence_status HTTP/2.0 204 "}) {
+		t.Errorf("the access log of the proxy is\n%s", text)
+	}
+}
+
+func containsAny(text string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+}
+
 // beforeKeepalive is shorter than the 25 s between keepalives: what arrives before was
 // not held back until more came.
 const beforeKeepalive = 20 * time.Second
@@ -480,10 +517,10 @@ func startNginx(t *testing.T, s *site) {
 	t.Helper()
 	text := deployed(t, "nginx/porchlight.conf", "presence.example.com;", "localhost;", "127.0.0.1:8080", "127.0.0.1:"+s.ports.server,
 		"listen 80;", "listen 127.0.0.1:"+s.ports.http+";", "listen 443 ", "listen 127.0.0.1:"+s.ports.https+" ",
-		"/etc/ssl/certs/presence.example.com.pem", s.cert, "/etc/ssl/private/presence.example.com.key", s.key)
+		"/etc/ssl/certs/presence.example.com.pem", s.cert, "/etc/ssl/private/presence.example.com.key", s.key, "/var/log/nginx/", s.dir+"/")
 	// What Debian's nginx.conf has around the files of conf.d, without its user and paths.
 	around := "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {}\nhttp {\n" +
-		"access_log off;\nkeepalive_timeout 65;\ngzip on;\nserver_names_hash_bucket_size 64;\n" +
+		"access_log other.log;\nkeepalive_timeout 65;\ngzip on;\nserver_names_hash_bucket_size 64;\n" +
 		"client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n" +
 		"include porchlight.conf;\n}\n"
 	writeFiles(t, s.dir, map[string]string{"porchlight.conf": text, "nginx.conf": around})
@@ -519,6 +556,7 @@ func (s *site) startProxy(t *testing.T, name string, args ...string) {
 	command := exec.Command(name, args...)
 	command.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
 	output := new(buffer)
+	s.proxy, s.proxyOutput = name, output
 	command.Stdout, command.Stderr = output, output
 	if err := command.Start(); err != nil {
 		t.Fatalf("%v: run `make test-tools`", err)
