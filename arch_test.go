@@ -40,7 +40,7 @@ var imports = map[string][]string{
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
 	// Input and output meet in the store, and nowhere else.
-	"internal/telemetry": nil,
+	"internal/telemetry": {"internal/quota"},
 
 	"internal/publish": {"internal/presence", "internal/store", "internal/telemetry"},
 	"internal/view":    {"internal/presence", "internal/store"},

@@ -109,7 +109,7 @@ type Config struct {
 
 	OTLPEndpoint    string `name:"otlp-endpoint" group:"Telemetry" placeholder:"URL" help:"Base URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, to which the server sends traces and metrics by OTLP over HTTP. By default it sends none. The standard variables OTEL_EXPORTER_OTLP_… take precedence."`
 	OTLPHeadersFile string `name:"otlp-headers-file" group:"Telemetry" placeholder:"FILE" help:"File with headers for the collector, such as its credentials, one NAME=VALUE in each line. Other users of the machine must not be able to read the file."`
-	TraceSample     string `name:"trace-sample" group:"Telemetry" default:"0.01" placeholder:"SHARE" help:"Share of the requests without a traceparent to trace, from 0 to 1. A request with one is traced if its trace is sampled."`
+	TraceSample     string `name:"trace-sample" group:"Telemetry" default:"0.01" placeholder:"SHARE" help:"Share of the requests without a traceparent to trace, from 0 to 1. A request with one is traced if its trace is sampled, but for this reason alone at most 10 a second are."`
 
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"After SIGTERM, how long the server keeps serving while /readyz reports 503, so that load balancers notice. Ctrl-C skips this delay."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long requests in flight may then take to finish. 0 aborts them at once."`

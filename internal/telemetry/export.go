@@ -129,8 +129,12 @@ func newCollector(o *Options, signal string) (*collector, error) {
 	if ms, err := strconv.Atoi(get("TIMEOUT")); err == nil && ms > 0 {
 		timeout = time.Duration(ms) * time.Millisecond
 	}
-	return &collector{url: at, header: header, client: &http.Client{Transport: transport, Timeout: timeout}}, nil
+	client := &http.Client{Transport: transport, Timeout: timeout, CheckRedirect: stay}
+	return &collector{url: at, header: header, client: client}, nil
 }
+
+// stay follows no redirect: it would take the headers, which may have a secret, elsewhere.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func trusting(file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)

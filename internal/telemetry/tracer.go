@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"porchlight.dev/porchlight/internal/quota"
 )
 
 // A Tracer begins the spans of requests. A nil Tracer traces none.
@@ -15,23 +18,43 @@ type Tracer struct {
 	tracer trace.Tracer
 	now    func() time.Time
 	sample float64 // of the requests that belong to no trace
+
+	mu     sync.Mutex
+	forced quota.Bucket
 	links  links
 }
+
+// They bound the requests that are traced because their header says so: anybody can send it,
+// even without a token.
+const (
+	mostForced   = 20
+	forcedWithin = 2 * time.Second
+)
 
 func newTracer(provider *sdk.TracerProvider, sample float64, now func() time.Time) *Tracer {
 	return &Tracer{tracer: provider.Tracer("porchlight"), now: now, sample: sample}
 }
 
+// mayForce reports whether one more request may be traced for its header.
+func (t *Tracer) mayForce(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, wait := t.forced.Take(1, mostForced, forcedWithin, now)
+	return wait == 0
+}
+
 // Serve begins the span of a request that the server answers. parent is its header
-// traceparent, "" without one: a request of a trace is traced if the trace is sampled, and
-// of the others some are.
+// traceparent, "" without one: a request of a trace is traced if the trace is sampled, unless
+// there are too many, and of the others some are.
 func (t *Tracer) Serve(name, parent string, begin time.Time) *Span {
 	if t == nil {
 		return nil
 	}
 	ctx := context.Background()
 	switch from, ok := parseParent(parent); {
-	case ok && !from.IsSampled(), !ok && rand.Float64() >= t.sample: //nolint:gosec // no secret
+	case ok && !from.IsSampled():
+		return nil
+	case rand.Float64() >= t.sample && !(ok && t.mayForce(begin)): //nolint:gosec // no secret
 		return nil
 	case ok:
 		ctx = trace.ContextWithRemoteSpanContext(ctx, from)

@@ -1,0 +1,83 @@
+package telemetry_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/telemetry"
+)
+
+const sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func newTelemetry(t *testing.T, o telemetry.Options) *telemetry.Telemetry {
+	t.Helper()
+	o.Now, o.Log = time.Now, slog.New(slog.DiscardHandler)
+	if o.Endpoint == "" {
+		o.Endpoint = "http://127.0.0.1:1"
+	}
+	made, err := telemetry.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// TestForcedTraces: a header alone has few requests traced, and none that the share would not.
+func TestForcedTraces(t *testing.T) {
+	begin := time.Now()
+	for _, c := range []struct {
+		sample float64
+		parent string
+		want   [2]int // of 1000 at once, and of as many a second later
+	}{
+		{0, sampled, [2]int{20, 10}},
+		{1, sampled, [2]int{1000, 1000}},
+		{0, sampled[:len(sampled)-1] + "0", [2]int{0, 0}},
+		{0, "", [2]int{0, 0}},
+		{1, "", [2]int{1000, 1000}},
+	} {
+		tracer := newTelemetry(t, telemetry.Options{Sample: c.sample}).Tracer
+		var got [2]int
+		for second := range got {
+			for range 1000 {
+				if tracer.Serve("GET", c.parent, begin.Add(time.Duration(second)*time.Second)) != nil {
+					got[second]++
+				}
+			}
+		}
+		if got != c.want {
+			t.Errorf("share %v, traceparent %q: %v requests traced, want %v", c.sample, c.parent, got, c.want)
+		}
+	}
+}
+
+// TestRedirectOfCollector: what is sent, and the headers, go to the collector that was named
+// and nowhere else.
+func TestRedirectOfCollector(t *testing.T) {
+	var strayed atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		strayed.Add(1)
+	}))
+	defer elsewhere.Close()
+	collector := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer collector.Close()
+	made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Headers: "X-Api-Key=secret", Getenv: func(name string) string {
+		return map[string]string{"OTEL_METRICS_EXPORTER": "none"}[name]
+	}})
+	made.Tracer.Serve("GET", sampled, time.Now()).End()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := made.Run(ended); err != nil { // sends what there is
+		t.Fatal(err)
+	}
+	if stats := made.Stats(); strayed.Load() != 0 || stats.Failed != 1 {
+		t.Errorf("%d requests followed the redirect; %+v", strayed.Load(), stats)
+	}
+}
