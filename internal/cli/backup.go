@@ -126,8 +126,8 @@ Restore a store on NATS with NATS's own tools (nats account restore). Then run t
 
 Example:
 
-    porchlight restore --data-dir /var/lib/porchlight-new /backups/porchlight-2026-03-01
-    zstd -dc porchlight.zst | porchlight restore --data-dir /var/lib/porchlight-new -`
+    porchlight restore --data-dir /var/lib/porchlight/restored /backups/porchlight-2026-03-01
+    zstd -dc porchlight.zst | porchlight restore --data-dir /var/lib/porchlight/restored -`
 }
 
 func (c *restoreCommand) Run(s *shell) error {

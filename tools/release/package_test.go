@@ -295,3 +295,29 @@ func TestRPM(t *testing.T) {
 		t.Errorf("scripts:\n%s", scripts)
 	}
 }
+
+// TestPurge: a purge deletes the data and the logs, also behind a link, and does not fail if
+// there are none.
+func TestPurge(t *testing.T) {
+	m := newMachine(t)
+	for _, dir := range []string{"srv/data/store", "var/lib", "var/log/porchlight"} {
+		if err := os.MkdirAll(m.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(m.path("srv/data/store/1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(m.path("srv/data"), m.path("var/lib/porchlight")); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"purged", "purged again"} {
+		command := exec.CommandContext(t.Context(), "sh", "../../deploy/packages/deb/postrm", "purge")
+		command.Env = append(os.Environ(), "DPKG_ROOT="+m.root)
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", when, err, output)
+		}
+		m.check(t, when, false, "srv/data/store", "var/lib/porchlight", "var/log/porchlight")
+		m.check(t, when, true, "srv/data", "var/lib")
+	}
+}
