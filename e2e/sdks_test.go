@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -95,7 +95,7 @@ func TestSDKFailures(t *testing.T) {
 	for sdk, program := range map[string][]string{"javascript": {"node", "failures.mjs"}, "python": {"python3", "failures.py"}} {
 		t.Run(sdk, func(t *testing.T) {
 			untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
-			untrusted.Config.ErrorLog = log.New(io.Discard, "", 0) // the clients break the handshake off
+			untrusted.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // the clients break the handshake off
 			untrusted.StartTLS()
 			t.Cleanup(untrusted.Close)
 			failing := httptest.NewServer(failingServer())

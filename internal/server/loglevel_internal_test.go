@@ -69,7 +69,9 @@ func TestLogLevelConcurrently(t *testing.T) {
 				if err != nil || status.Until.IsZero() {
 					t.Errorf("%+v, %v", status, err)
 				}
-				l.apply(LogLevelRequest{Level: "default"})
+				if _, err := l.apply(LogLevelRequest{Level: "default"}); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}

@@ -103,7 +103,7 @@ func (b *blocked) Load(ctx context.Context, account presence.AccountID, keys ...
 
 // entering is the context of a request, which counts it when it waits after its link was read.
 type entering struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context
 
 	loaded  atomic.Bool
 	once    sync.Once

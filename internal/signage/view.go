@@ -45,10 +45,8 @@ func (r *Registry) Show(ctx context.Context, address string) (*View, error) {
 	read := r.reading.DoChan(link.ID, func() (any, error) { return r.refreshSafely(detached, account, &link) })
 	select {
 	case got := <-read:
-		if got.Err != nil {
-			return nil, got.Err
-		}
-		return got.Val.(*View), nil
+		shown, _ := got.Val.(*View)
+		return shown, got.Err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

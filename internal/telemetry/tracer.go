@@ -54,7 +54,7 @@ func (t *Tracer) Serve(name, parent string, begin time.Time) *Span {
 	switch from, ok := parseParent(parent); {
 	case ok && !from.IsSampled():
 		return nil
-	case rand.Float64() >= t.sample && !(ok && t.mayForce(begin)): //nolint:gosec // no secret
+	case rand.Float64() >= t.sample && (!ok || !t.mayForce(begin)): //nolint:gosec // no secret
 		return nil
 	case ok:
 		ctx = trace.ContextWithRemoteSpanContext(ctx, from)
