@@ -276,8 +276,8 @@ func TestOneAtATime(t *testing.T) {
 		if f.made != 0 || f.Slot.Stats().Failures != 0 {
 			t.Errorf("%d made, %+v", f.made, f.Slot.Stats())
 		}
-		close(release)
 		f.takes = time.Hour
+		close(release)
 		f.after(t, time.Minute)
 		if _, err := f.Slot.Run(nil, nil); !errors.Is(err, ErrBusy) || f.made != 1 {
 			t.Errorf("%v, with %d made", err, f.made)
