@@ -61,16 +61,22 @@ func (l *ledger) fill(ctx context.Context, t *testing.T, p *process) {
 		add := func(name, state string, k kind) {
 			l.things[w] = append(l.things[w], &thing{name: fmt.Sprintf("%s %d", name, w), acked: state, kind: k})
 		}
-		for i := range statuses {
-			id := newUser(ctx, t, p.Client, fmt.Sprintf("user%d-%d@example.com", w, i))
-			if _, err := p.SignIn(ctx, id, desktop()); err != nil {
-				t.Fatal(err)
-			}
-			add(fmt.Sprintf("status %d of", i), string(api.Available), status{id})
-		}
+		l.addStatuses(ctx, t, p, w, 0, statuses)
 		add("session of", string(api.Offline), session{newUser(ctx, t, p.Client, fmt.Sprintf("signs-in-and-out%d@example.com", w))})
 		add("user", absent, account{fmt.Sprintf("created-and-deleted%d@example.com", w)})
 		add("token", revoked, &token{url: p.url, http: p.http})
+	}
+}
+
+// addStatuses creates users whose status a worker sets.
+func (l *ledger) addStatuses(ctx context.Context, t *testing.T, p *process, worker, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		id := newUser(ctx, t, p.Client, fmt.Sprintf("user%d-%d@example.com", worker, i))
+		if _, err := p.SignIn(ctx, id, desktop()); err != nil {
+			t.Fatal(err)
+		}
+		l.things[worker] = append(l.things[worker], &thing{name: fmt.Sprintf("status %d of %d", i, worker), acked: string(api.Available), kind: status{id}})
 	}
 }
 
