@@ -1,5 +1,6 @@
 // Saves a table with what the pages use (DOWNLOAD, a module), and prints it.
 globalThis.sessionStorage = { getItem: () => null };
+globalThis.location = new URL('http://localhost/');
 globalThis.document = { createElement: () => ({ click() {} }) };
 let saved;
 URL.createObjectURL = (blob) => {
