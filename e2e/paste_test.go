@@ -115,7 +115,8 @@ paste_lines() {
 run_until() { # TEXT COMMAND...: stops the command when it has printed the text
 	text=$1
 	shift
-	"$@" >"$page/program" 2>&1 &
+	: >"$page/program" # what the program before printed must not count
+	"$@" >>"$page/program" 2>&1 &
 	program=$!
 	for attempt in $(seq 600); do
 		if grep -qF -- "$text" "$page/program" || ! kill -0 "$program" 2>/dev/null; then break; fi
