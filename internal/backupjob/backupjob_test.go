@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ func (daily) Next(t time.Time) time.Time { return t.Truncate(24 * time.Hour).Add
 // Tests run in a bubble of synctest, whose time begins at a midnight.
 type fixture struct {
 	*Schedule
+	settled sync.Mutex // what a test sets comes before what the schedule does next
 	made    int
 	failure error         // of Make
 	takes   time.Duration // how long Make does
@@ -35,11 +37,15 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	f := &fixture{Schedule: &Schedule{
-		Dir: t.TempDir(), Times: daily{}, Keep: 3, Slot: NewSlot(time.Now), Clock: time.Now,
+		Dir: t.TempDir(), Times: daily{}, Keep: 3, Slot: NewSlot(time.Now),
 		Verify: func(_ context.Context, from io.Reader) (backup.Info, error) {
 			return backup.Copy(io.Discard, from, func(int64) {})
 		},
 	}}
+	f.Clock = func() time.Time {
+		f.settle()
+		return time.Now()
+	}
 	f.Log = slog.New(slog.NewTextHandler(&f.log, nil))
 	f.Make = func(ctx context.Context, to io.Writer, progress func(done, total int64)) (backup.Info, error) {
 		f.made++
@@ -75,9 +81,17 @@ func (f *fixture) run(t *testing.T) (stop func()) {
 	}
 }
 
+// settle orders the test's changes before the schedule's next reading, for the race detector:
+// the two meet only in time otherwise.
+func (f *fixture) settle() {
+	f.settled.Lock()
+	f.settled.Unlock() //nolint:staticcheck // there is nothing to do in between
+}
+
 // after lets time pass, and returns the names in the directory.
 func (f *fixture) after(t *testing.T, d time.Duration) []string {
 	t.Helper()
+	f.settle()
 	time.Sleep(d)
 	synctest.Wait()
 	return f.names(t)

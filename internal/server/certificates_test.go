@@ -237,26 +237,7 @@ func TestReloadKeepsConnections(t *testing.T) {
 	defer open.Wait()
 	defer stop()
 	watchers := make(map[string]*watcher)
-	for kind, connect := range map[string]func(*watcher) error{
-		"WebSocket": func(w *watcher) error {
-			c, done := dialer(neverCut, false)
-			defer done()
-			_, err := w.overWebSocket(ctx, c)
-			return err
-		},
-		"events": func(w *watcher) error {
-			c, done := dialer(neverCut, false)
-			defer done()
-			_, err := w.overEvents(ctx, c)
-			return err
-		},
-		"events of HTTP/2": func(w *watcher) error {
-			c, done := dialer(neverCut, true)
-			defer done()
-			_, err := w.overEvents(ctx, c)
-			return err
-		},
-	} {
+	for kind, connect := range openStreams(ctx) {
 		w := r.watcher(r.made.AccessToken, user)
 		watchers[kind] = w
 		open.Go(func() {

@@ -34,26 +34,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 	users := make(map[string]string)
 	for name, r := range map[string]*running{"": over, " over TLS": overTLS} {
 		ids := r.createUsers(t, 1)
-		for kind, connect := range map[string]func(*watcher) error{
-			"WebSocket": func(w *watcher) error {
-				c, done := dialer(neverCut, false)
-				defer done()
-				_, err := w.overWebSocket(ctx, c)
-				return err
-			},
-			"events": func(w *watcher) error {
-				c, done := dialer(neverCut, false)
-				defer done()
-				_, err := w.overEvents(ctx, c)
-				return err
-			},
-			"events of HTTP/2": func(w *watcher) error {
-				c, done := dialer(neverCut, true)
-				defer done()
-				_, err := w.overEvents(ctx, c)
-				return err
-			},
-		} {
+		for kind, connect := range openStreams(ctx) {
 			w := r.watcher(r.made.AccessToken, ids)
 			watchers[kind+name], users[kind+name] = w, ids[0]
 			open.Go(func() {
@@ -76,4 +57,26 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 	}
 	stop()
 	open.Wait()
+}
+
+// openStreams has a function for each kind of stream, which holds one open until ctx ends.
+func openStreams(ctx context.Context) map[string]func(*watcher) error {
+	events := func(modern bool) func(*watcher) error {
+		return func(w *watcher) error {
+			c, done := dialer(neverCut, modern)
+			defer done()
+			_, err := w.overEvents(ctx, c)
+			return err
+		}
+	}
+	return map[string]func(*watcher) error{
+		"WebSocket": func(w *watcher) error {
+			c, done := dialer(neverCut, false)
+			defer done()
+			_, err := w.overWebSocket(ctx, c)
+			return err
+		},
+		"events":           events(false),
+		"events of HTTP/2": events(true),
+	}
 }
