@@ -26,10 +26,11 @@ SPEC := $(BIN)/h2spec
 # once more under the race detector, and `make test-full` all packages. The longest come
 # first, so that the others run beside them.
 RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./internal/auth ./internal/directory ./internal/hub ./internal/streamapi ./internal/watch \
-        ./internal/publish ./internal/tail ./internal/cache ./internal/egress ./internal/eventsocket ./internal/signin ./internal/provision
+        ./internal/publish ./internal/tail ./internal/cache ./internal/egress ./internal/eventsocket ./internal/signin ./internal/provision \
+        ./internal/backupjob ./internal/certificate ./internal/signage ./internal/telemetry
 
-# Tests of the race stage that `make test` leaves to `make test-full`: they repeat what a
-# single goroutine does, once for each fault.
+# Tests of the race stage that `make test` leaves to `make test-full`: they repeat the same
+# load or start, once for each fault.
 RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
 
 # The end-to-end tests that `make test` runs on NATS as well: a client of each kind of
