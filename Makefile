@@ -62,7 +62,7 @@ cross: ## compile ./cmd/porchlight for macOS and Windows
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/porchlight
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/porchlight
 
-release: ## archives, packages, an image and their checksums for every platform, into dist/
+release: ## archives, packages, an image, client libraries and their checksums for every platform, into dist/
 	cd tools/release && $(GO) run . -version '$(VERSION)'
 
 demo: ## start a server with twenty users to try
@@ -99,7 +99,7 @@ test-full: ## the same at full length: more kills and faults, every package unde
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
 
-test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, mypy, nginx, Caddy, Mono and a C compiler; for test-full, Firefox too
+test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, pip, mypy, nginx, Caddy, Mono and a C compiler; for test-full, Firefox too
 	tools/test-tools
 
 test-unit: ## the Go tests

@@ -1,5 +1,5 @@
-// Command release makes what people install: archives, packages, an image and their
-// checksums. `make release` runs it.
+// Command release makes what people install: archives, packages, an image, the client libraries
+// and their checksums. `make release` runs it.
 //
 // It is a module of its own, so that the libraries that write these formats are not in the
 // server's go.mod. It guarantees that a commit always makes the same bytes, wherever and
@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ type release struct {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	root := flags.String("root", "../..", "directory of the repository")
-	out := flags.String("out", "../../dist", "directory for the artefacts, which is emptied")
+	out := flags.String("out", "../../dist", "directory for the artefacts: a new or empty one, or that of an earlier release, which is replaced")
 	version := flags.String("version", "", "version, as tools/version prints it")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -123,6 +124,9 @@ func (r *release) makeAll(ctx context.Context, all []platform) error {
 	if err := r.writeArtefacts(all, binaries); err != nil {
 		return err
 	}
+	if err := r.writeSDKs(); err != nil {
+		return err
+	}
 	return writeSums(r.out)
 }
 
@@ -151,12 +155,30 @@ func (r *release) writeArtefacts(all []platform, binaries map[platform]string) e
 	return r.writeImage(images)
 }
 
-// emptyDir creates dir, and removes what an earlier release left in it.
+// artefact matches the names of all files that a release has.
+var artefact = regexp.MustCompile(`^(SHA256SUMS|porchlight_.+\.(tar\.gz|zip|deb|rpm|cdx\.json|tar)|porchlight-client-.+\.tgz|porchlight_client-.+\.(whl|tar\.gz))$`)
+
+// emptyDir creates dir, and removes what an earlier release left in it. It removes nothing if
+// there is anything else: dir may be a directory that somebody named by mistake.
 func emptyDir(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return os.MkdirAll(dir, 0o755)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !f.Type().IsRegular() || !artefact.MatchString(f.Name()) {
+			return fmt.Errorf("%s has %s, which is not of a release: name an empty directory with -out, or remove it", dir, f.Name())
+		}
+	}
+	for _, f := range files {
+		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // path is where an artefact of the platform is written.
