@@ -31,7 +31,7 @@ RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./int
 
 # Tests of the race stage that `make test` leaves to `make test-full`: they repeat the same
 # load or start, once for each fault.
-RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
+RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestPrometheus|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
 
 # The end-to-end tests that `make test` runs on NATS as well: a client of each kind of
 # API. `make test-full` runs all but the pictures of pages.

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -32,3 +34,6 @@ func (s *Server) RecordErasure(ctx context.Context, u store.User) error {
 
 // BackUp makes a scheduled backup now.
 func (s *Server) BackUp(ctx context.Context) error { return s.schedule.Once(ctx) }
+
+// Metrics is the registry of what /metrics exports.
+func (s *Server) Metrics() *prometheus.Registry { return s.metrics }

@@ -9,6 +9,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -36,7 +37,7 @@ func (s *Server) measure(ctx context.Context) *api.ServerHealth {
 	if h.State != api.HealthFailing {
 		h.Changes = s.newest(ctx)
 	}
-	if st, ok := s.store.(statistician); ok {
+	if st, ok := s.store.(statistician[pebblestore.Stats]); ok {
 		stats := st.Stats()
 		h.Store = &api.StoreHealth{DiskBytes: stats.DiskBytes, FreeBytes: stats.FreeBytes, LowBytes: uint64(s.config.LowDisk)}
 	}

@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/backupjob"
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/store/natsstore"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -61,92 +62,12 @@ func (s *Server) newMetrics() {
 	if s.backups != nil {
 		s.metrics.MustRegister(newBackupCollector(s.backups.Stats))
 	}
-	if st, ok := s.store.(statistician); ok {
-		s.metrics.MustRegister(newStoreCollector(st.Stats))
+	switch st := s.store.(type) {
+	case statistician[pebblestore.Stats]:
+		s.metrics.MustRegister(newPebbleCollector(st.Stats))
+	case statistician[natsstore.Stats]:
+		s.metrics.MustRegister(newNATSCollector(st.Stats))
 	}
-}
-
-// A statistician is a store with counters.
-type statistician interface{ Stats() pebblestore.Stats }
-
-// A collector reads counters when it is asked: a part's, or those of several things,
-// which a label tells apart.
-type collector[S any] struct {
-	from    func() []S
-	prefix  string
-	labels  []string        // one, or none
-	labelOf func(*S) string // nil: no label
-	metrics []metric[S]
-}
-
-type metric[S any] struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*S) float64
-	has   func(*S) bool // nil: always
-}
-
-// collect makes the collector of one part.
-func collect[S any](prefix string, from func() S) *collector[S] {
-	return &collector[S]{prefix: prefix, from: func() []S { return []S{from()} }}
-}
-
-// collectEach makes the collector of several things.
-func collectEach[S any](prefix, label string, labelOf func(*S) string, from func() []S) *collector[S] {
-	return &collector[S]{prefix: prefix, labels: []string{label}, labelOf: labelOf, from: from}
-}
-
-func (c *collector[S]) counter(name, help string, value func(*S) float64) {
-	c.add(name, help, prometheus.CounterValue, value, nil)
-}
-
-func (c *collector[S]) gauge(name, help string, value func(*S) float64) {
-	c.add(name, help, prometheus.GaugeValue, value, nil)
-}
-
-func (c *collector[S]) add(name, help string, kind prometheus.ValueType, value func(*S) float64, has func(*S) bool) {
-	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, c.labels, nil), kind, value, has})
-}
-
-func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
-	for _, m := range c.metrics {
-		to <- m.desc
-	}
-}
-
-func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
-	stats := c.from()
-	for i := range stats {
-		of := &stats[i]
-		var labels []string
-		if c.labelOf != nil {
-			labels = []string{c.labelOf(of)}
-		}
-		for _, m := range c.metrics {
-			if m.has == nil || m.has(of) {
-				to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(of), labels...)
-			}
-		}
-	}
-}
-
-func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Stats] {
-	c := collect("porchlight_store_", from)
-	c.counter("updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
-	c.counter("groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
-	c.counter("sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
-	c.counter("stalls_total", "Times that writes waited until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
-	c.counter("flushes_total", "Times that updates in memory were written into a table.", func(s *pebblestore.Stats) float64 { return float64(s.Flushes) })
-	c.counter("compactions_total", "Times that tables were merged.", func(s *pebblestore.Stats) float64 { return float64(s.Compactions) })
-	c.gauge("queued", "Requests waiting to be committed.", func(s *pebblestore.Stats) float64 { return float64(s.Queued) })
-	c.counter("cache_hits_total", "Records found in memory.", func(s *pebblestore.Stats) float64 { return float64(s.CacheHits) })
-	c.counter("cache_misses_total", "Records read from the database.", func(s *pebblestore.Stats) float64 { return float64(s.CacheMisses) })
-	c.gauge("cached_records", "Records in memory.", func(s *pebblestore.Stats) float64 { return float64(s.Cached) })
-	c.gauge("last_position", "The newest durable position in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
-	c.gauge("trimmed_position", "Log entries up to this position were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
-	c.gauge("disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
-	c.gauge("free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
-	return c
 }
 
 func newBackupCollector(from func() backupjob.Stats) *collector[backupjob.Stats] {
@@ -154,10 +75,10 @@ func newBackupCollector(from func() backupjob.Stats) *collector[backupjob.Stats]
 	known := func(s *backupjob.Stats) bool { return !s.Last.IsZero() || !s.Next.IsZero() }
 	timed := func(s *backupjob.Stats) bool { return s.Took > 0 }
 	sized := func(s *backupjob.Stats) bool { return s.Bytes > 0 }
-	c.add("last_success_timestamp_seconds", "When the newest successful backup began, in Unix time; 0 if there is none yet.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return unixSeconds(s.Last) }, known)
-	c.add("last_duration_seconds", "How long the newest successful backup took.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return s.Took.Seconds() }, timed)
-	c.add("last_bytes", "Size of the newest successful backup.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return float64(s.Bytes) }, sized)
-	c.add("next_timestamp_seconds", "When the next scheduled backup is due, in Unix time.", prometheus.GaugeValue, func(s *backupjob.Stats) float64 { return unixSeconds(s.Next) }, func(s *backupjob.Stats) bool { return !s.Next.IsZero() })
+	c.gaugeIf("last_success_timestamp_seconds", "When the newest successful backup began, in Unix time; 0 if there is none yet.", func(s *backupjob.Stats) float64 { return unixSeconds(s.Last) }, known)
+	c.gaugeIf("last_duration_seconds", "How long the newest successful backup took.", func(s *backupjob.Stats) float64 { return s.Took.Seconds() }, timed)
+	c.gaugeIf("last_bytes", "Size of the newest successful backup.", func(s *backupjob.Stats) float64 { return float64(s.Bytes) }, sized)
+	c.gaugeIf("next_timestamp_seconds", "When the next scheduled backup is due, in Unix time.", func(s *backupjob.Stats) float64 { return unixSeconds(s.Next) }, func(s *backupjob.Stats) bool { return !s.Next.IsZero() })
 	c.counter("failures_total", "Backups that failed, retries included.", func(s *backupjob.Stats) float64 { return float64(s.Failures) })
 	return c
 }
@@ -218,7 +139,7 @@ func newConsumerCollector(from func() []tail.Stats) *collector[tail.Stats] {
 	c := collectEach("porchlight_consumer_", "consumer", func(s *tail.Stats) string { return s.Name }, from)
 	c.counter("retries_total", "Times that the consumer failed and was tried again.", func(s *tail.Stats) float64 { return float64(s.Retries) })
 	here := func(name, help string, value func(*tail.Stats) float64) {
-		c.add(name, help, prometheus.GaugeValue, value, func(s *tail.Stats) bool { return s.Running })
+		c.gaugeIf(name, help, value, func(s *tail.Stats) bool { return s.Running })
 	}
 	here("lag_entries", "Entries of the log that the consumer has not handled, at most.", func(s *tail.Stats) float64 { return float64(s.LagEntries) })
 	here("lag_seconds", "Age of the oldest entry that the consumer has not handled.", func(s *tail.Stats) float64 { return s.Lag.Seconds() })

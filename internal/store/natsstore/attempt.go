@@ -81,16 +81,30 @@ func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 		}
 		seq, done, err := p.classify(ctx, err)
 		if done {
-			return seq, err
+			return seq, s.countResult(err)
 		}
+		reason := retryReasonOf(err)
 		err = p.waitToRetry(ctx, err)
 		if errors.Is(err, store.ErrUnknown) {
-			return p.finalCheck(ctx, err)
+			seq, err = p.finalCheck(ctx, err)
+			return seq, s.countResult(err)
 		}
 		if err != nil {
 			return 0, err
 		}
+		s.stats.retries[reason].Add(1)
 	}
+}
+
+// countResult counts a write that failed because of another one, or whose outcome is unknown.
+func (s *Store) countResult(err error) error {
+	switch {
+	case errors.Is(err, errSuperseded):
+		s.stats.conflicts.Add(1)
+	case errors.Is(err, store.ErrUnknown):
+		s.stats.unknown.Add(1)
+	}
+	return err
 }
 
 // acquireBatch waits for one of the slots of maxBatches, if w is a batch. The servers
@@ -220,7 +234,7 @@ var errNotSent = errors.New("not sent")
 // publish publishes msgs once. It waits for the acknowledgement even if ctx ends
 // meanwhile, for at most publishTimeout.
 func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
-	last := msgs[len(msgs)-1]
+	last, begun := msgs[len(msgs)-1], time.Now()
 	if s.conn.IsClosed() {
 		return 0, fmt.Errorf("%w: %w", errNotSent, nats.ErrConnectionClosed)
 	}
@@ -245,7 +259,9 @@ func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	if ack.Error != nil {
 		return 0, ack.Error
 	}
-	s.lastAck.Store(time.Now().UnixNano())
+	now := time.Now()
+	s.lastAck.Store(now.UnixNano())
+	s.stats.commits.Observe(uint64(now.Sub(begun)))
 	return ack.Seq, nil
 }
 

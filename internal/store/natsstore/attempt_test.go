@@ -31,6 +31,9 @@ func TestLastLook(t *testing.T) {
 			t.Errorf("%s: %v after %d checks of the outcome, want %v", name, err, checks, c.want)
 		}
 	}
+	if got := s.Stats(); got.Unknown != 2 || got.Retries.Unanswered == 0 {
+		t.Errorf("counted %d unknown outcomes and %+v", got.Unknown, got.Retries)
+	}
 }
 
 // TestClosedBeforeTheAnswer: a write on a connection that closes permanently may have

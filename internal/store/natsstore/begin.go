@@ -85,6 +85,16 @@ func (b *begins) next(u store.User) (begun, bool) {
 	return queued[0], true
 }
 
+// queued is how many updates wait for an earlier one of their user.
+func (b *begins) queued() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, waiting := range b.users {
+		n += len(waiting)
+	}
+	return n
+}
+
 // close refuses further updates, and waits for those that were begun. The closing store
 // refuses the queued ones.
 func (b *begins) close() {

@@ -39,6 +39,7 @@ func (s *Store) inspect(ctx context.Context) (inv inventory, err error) {
 	if inv.history, err = s.streamInfo(ctx, s.names.historyStream()); err != nil {
 		return inv, err
 	}
+	s.streams.observe(inv.state, inv.history)
 	if inv.state == nil {
 		return inv, nil
 	}

@@ -47,6 +47,8 @@ type Store struct {
 	verifyRequests chan struct{} // one element: verify now
 	lease          *lease        // nil: the store is shared
 	lastAck        atomic.Int64  // time of the last acknowledged write, in nanoseconds
+	stats          counters
+	streams        observedStreams
 
 	gate        *gate
 	opsMu       sync.RWMutex // read-locked by operations
@@ -110,6 +112,7 @@ func newStore(url string, o Options) *Store {
 		batchSlots:     make(chan struct{}, maxBatches),
 		verifyRequests: make(chan struct{}, 1),
 		gate:           newGate(),
+		stats:          counters{commits: store.NewCommitHistogram()},
 		closing:        make(chan struct{}),
 		monitorDone:    make(chan struct{}),
 		failed:         make(chan struct{}),

@@ -72,6 +72,12 @@ func (r *recent[K, V]) get(k K) (V, bool) {
 	return v, ok
 }
 
+func (r *recent[K, V]) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.young) + len(r.old)
+}
+
 func (r *recent[K, V]) put(k K, v V) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,6 +89,7 @@ func (r *recent[K, V]) add(k K, v V) {
 	if len(r.young) >= r.size {
 		r.old, r.young = r.young, make(map[K]V)
 	}
+	delete(r.old, k) // so that len counts it once
 	r.young[k] = v
 }
 

@@ -21,6 +21,8 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 	if err := store.CheckUser(u); err != nil {
 		return store.Record{}, err
 	}
+	s.stats.waiting.Add(1)
+	defer s.stats.waiting.Add(-1)
 	if err := s.enter(ctx); err != nil {
 		return store.Record{}, err
 	}
@@ -37,7 +39,7 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 // concurrently.
 func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	// The cached record may be stale. A write that is based on it is then refused.
-	prev, _ := s.records.get(u)
+	prev := s.cached(u)
 	for fresh := false; ; {
 		if prev == nil {
 			var err error
@@ -73,6 +75,17 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 		}
 		prev = nil
 	}
+}
+
+// cached is the record as this node read or wrote it last, or nil.
+func (s *Store) cached(u store.User) *record {
+	rec, ok := s.records.get(u)
+	if ok {
+		s.stats.hits.Add(1)
+	} else {
+		s.stats.misses.Add(1)
+	}
+	return rec
 }
 
 // newest reads the record from the leader, and caches it.
@@ -123,6 +136,7 @@ func (s *Store) storeChange(ctx context.Context, prev *record, change *store.Cha
 	rec.seq, rec.at = seq, store.Position(seq)
 	rec.ops.setNewest(rec.at)
 	s.records.put(rec.user, rec)
+	s.stats.updates.Add(1)
 	return rec, nil
 }
 

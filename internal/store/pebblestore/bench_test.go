@@ -92,7 +92,7 @@ func benchUpdates(b *testing.B, s *Store, callers, users int) {
 	b.StopTimer()
 	b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
 	st := s.Stats()
-	b.ReportMetric(float64(st.Updates-before.Updates)/float64(st.Groups-before.Groups), "updates/sync")
+	b.ReportMetric(float64(st.Updates-before.Updates)/float64(st.Commits.Count-before.Commits.Count), "updates/sync")
 	b.ReportMetric(float64(st.CacheMisses-before.CacheMisses)/float64(b.N), "misses/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
@@ -141,11 +141,11 @@ func benchGroups(b *testing.B, s *Store, run func()) {
 	run()
 	b.StopTimer()
 	used, st := cpuTime(b)-cpu, s.Stats()
-	groups := float64(st.Groups - before.Groups)
+	groups := float64(st.Commits.Count - before.Commits.Count)
 	b.ReportMetric(float64(used)/1e3/groups, "cpu-µs/group")
 	b.ReportMetric(float64(used)/1e3/float64(b.N), "cpu-µs/op")
 	b.ReportMetric(float64(b.N)/groups, "updates/group")
-	b.ReportMetric(float64(st.SyncTime-before.SyncTime)/1e3/groups, "sync-µs/group")
+	b.ReportMetric(float64(st.Commits.Sum-before.Commits.Sum)/1e3/groups, "sync-µs/group")
 }
 
 // cpuTime is the processor time of this process. On a shared machine it is more

@@ -159,9 +159,8 @@ func (c *committer) apply(g *group) {
 		c.s.fail(fmt.Errorf("write: %w", err))
 		return
 	}
-	c.s.stats.syncNanos.Add(uint64(time.Since(start)))
-	c.s.stats.groups.Add(1)
-	c.s.stats.updates.Add(uint64(len(g.entries)))
+	c.s.stats.commits.Observe(uint64(time.Since(start)))
+	c.s.stats.groupSizes.Observe(uint64(len(g.entries)))
 	c.s.batchDone(g)
 }
 

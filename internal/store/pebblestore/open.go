@@ -129,6 +129,7 @@ func newStore(dir string, opts Options) *Store {
 		replier:         newReplier(),
 		cache:           newCache(opts.CacheRecords, opts.CacheBytes),
 		schedule:        newDueSchedule(),
+		stats:           newCounters(),
 	}
 	if opts.migrations == nil {
 		s.opts.migrations = migrations()
