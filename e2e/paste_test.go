@@ -133,7 +133,7 @@ terminal=
 // script is what the shell runs for the block.
 func (b *block) script(at ports) string {
 	if b.language != "sh" || b.until != "" {
-		return b.runProgram()
+		return b.runProgram(at)
 	}
 	commands := strings.NewReplacer(
 		"npm ci --prefix e2e --ignore-scripts\n", "",
@@ -160,7 +160,7 @@ func (b *block) script(at ports) string {
 }
 
 // runProgram is what the shell runs for a program. repository is the path of the Go module.
-func (b *block) runProgram() string {
+func (b *block) runProgram(at ports) string {
 	const stop = "END_OF_PROGRAM"
 	file := map[string]string{"sh": "program.sh", "javascript": "program.mjs", "python": "program.py", "go": "program.go"}[b.language]
 	command := map[string]string{"sh": "bash program.sh", "javascript": "node program.mjs", "python": "python3 program.py", "go": "./program"}[b.language]
@@ -168,7 +168,7 @@ func (b *block) runProgram() string {
 	if b.language == "sh" {
 		text += "exec " // so that the signal reaches the command and not a shell
 	}
-	text += b.commands + stop + "\n"
+	text += strings.ReplaceAll(b.commands, "127.0.0.1:8080", "127.0.0.1:"+at.api) + stop + "\n"
 	if b.language == "go" {
 		text += "go build -C \"$repository\" -ldflags \"-s -w\" -o \"$PWD/program\" \"$PWD/program.go\"\n"
 	}
