@@ -3,11 +3,9 @@ package e2e_test
 import (
 	"encoding/json"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -99,32 +97,24 @@ func TestTypeScript(t *testing.T) {
 	}
 }
 
-// tolerated are the warnings of the linter that stay, with their reasons.
+// tolerated is what the linter may find, with the reason.
 var tolerated = map[string]string{
-	"operation-2xx-response paths//v1/subscriptions/{subscription}/events/get/responses": "answered with 101: a WebSocket",
-	"operation-2xx-response paths//ws/get/responses":                                     "answered with 101: a WebSocket",
-	"no-unused-components components/schemas/Event":                                      "in 3.0, which has no webhooks: for receivers",
+	"no-invalid-media-type-examples paths//v1/health/get/responses/200/content/application/json/example/server": "in 3.0, which cannot say that a named object may be null",
 }
 
-// TestLinter checks both forms of the document with the recommended rules of Redocly.
+// TestLinter: Redocly's recommended rules find nothing but that in either form of the document.
 func TestLinter(t *testing.T) {
 	d := startDemo(t)
-	seen := make(map[string]bool)
 	names := []string{"openapi-3.0.json"}
 	if leveltest.Full(t, "Redocly checks the document as OpenAPI 3.0") {
 		names = append(names, "openapi.json")
 	}
 	for _, name := range names {
 		for _, problem := range d.lint(t, name) {
-			seen[problem] = true
-			rule, _, _ := strings.Cut(problem, ": ")
-			if tolerated[rule] == "" {
+			if rule, _, _ := strings.Cut(problem, ": "); tolerated[rule] == "" || name != "openapi-3.0.json" {
 				t.Errorf("%s: %s", name, problem)
 			}
 		}
-	}
-	if len(seen) < len(tolerated) {
-		t.Errorf("the linter no longer has all the warnings of the table: %v", slices.Sorted(maps.Keys(seen)))
 	}
 }
 

@@ -51,6 +51,11 @@ func TestReferenceInBrowser(t *testing.T) {
 			screenshot(t, tab, "docs-"+strings.ReplaceAll(c.media, "/", "-")+".png")
 		})
 	}
+
+	// Examples: of an optional parameter, which is not filled in, and of a response.
+	do(t, tab, chromedp.Navigate(d.URL+"/docs?examples#listPresence"))
+	wait(t, tab, `document.querySelector("#parameter-group-hint")?.textContent.endsWith("Example: Support") && document.querySelector("#parameter-group").value === ""`)
+	wait(t, tab, `document.querySelector(".responses details pre")?.textContent.includes('"presences": [')`)
 	// Violations of the page's content security policy would be reported here.
 	noErrors(t, browserErrors())
 }

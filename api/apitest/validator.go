@@ -58,8 +58,9 @@ type Validator struct {
 	doc    *openapi3.T
 	router routers.Router
 
-	mu  sync.Mutex
-	hit map[string]bool // operation ids, guarded by mu
+	mu     sync.Mutex
+	hit    map[string]bool            // operation ids, guarded by mu
+	shapes map[string]map[string]bool // what responses consisted of, by their place in the document, guarded by mu
 }
 
 // New is a validator that tells t. Make one for a whole test, and ask it in the
@@ -76,7 +77,7 @@ func New(t reporter) (*Validator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Validator{t: t, doc: doc, router: router, hit: make(map[string]bool)}, nil
+	return &Validator{t: t, doc: doc, router: router, hit: make(map[string]bool), shapes: make(map[string]map[string]bool)}, nil
 }
 
 // Wrap is h, watched. Answers are recorded before they are passed on, so it is
@@ -143,6 +144,7 @@ func (v *Validator) checkAnswer(r *http.Request, input *openapi3filter.RequestVa
 	if len(body) > 0 && strings.Contains(got.Header.Get("Content-Type"), "json") && !bytes.HasSuffix(body, []byte("}\n")) {
 		v.t.Errorf("%s %s: the answer %d does not end in a line feed: %q", r.Method, r.URL, got.StatusCode, body)
 	}
+	v.recordShape(input.Route.Operation, got.StatusCode, got.Header.Get("Content-Type"), body)
 	documented := input.Route.Operation.Responses.Status(got.StatusCode)
 	if len(body) > 0 && documented != nil && documented.Value != nil && len(documented.Value.Content) == 0 {
 		v.t.Errorf("%s %s: the answer %d has a body, and none is documented: %s", r.Method, r.URL, got.StatusCode, body)

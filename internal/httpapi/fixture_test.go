@@ -85,6 +85,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "no test calls", strings.Join(missed, ", "))
 		code = 1
 	}
+	if invented := shared.Invented(); code == 0 && !filtered && len(invented) > 0 {
+		fmt.Fprintln(os.Stderr, "the examples of responses in openapi.yaml differ from what the tests got:\n"+strings.Join(invented, "\n"))
+		code = 1
+	}
 	os.Exit(code) //nolint:forbidigo // TestMain is the main function of a test
 }
 

@@ -9,15 +9,18 @@ import (
 // The document in the form of OpenAPI 3.0, for generators that cannot read 3.1. It is made
 // from the document itself, so that there is no second one to maintain.
 
-// openAPI30 rewrites a document of OpenAPI 3.1, in JSON, as one of 3.0. It leaves out the
-// webhooks, which 3.0 does not have.
+// openAPI30 rewrites a document of OpenAPI 3.1, in JSON, as one of 3.0, which does not
+// have webhooks: several tools read them as the extension x-webhooks.
 func openAPI30(document []byte) ([]byte, error) {
 	var doc map[string]any
 	if err := json.Unmarshal(document, &doc); err != nil {
 		return nil, err
 	}
 	doc["openapi"] = "3.0.3"
-	delete(doc, "webhooks")
+	if webhooks, ok := doc["webhooks"]; ok {
+		doc["x-webhooks"] = webhooks
+		delete(doc, "webhooks")
+	}
 	if info, ok := doc["info"].(map[string]any); ok {
 		delete(info, "summary")
 	}
@@ -172,7 +175,9 @@ func downgradeAlternatives(s map[string]any, key string) {
 }
 
 // completeNullable gives each nullable schema its type, without which 3.0 ignores
-// "nullable". A schema of several types has none, and allows null anyway.
+// "nullable". A schema of several types has none, and allows null anyway. A nullable reference
+// to anything but an object is replaced by what it refers to, which refuses null otherwise.
+// Generators name the type of an object by its reference, and read "nullable" beside it.
 func completeNullable(node any, schemas map[string]any) {
 	switch n := node.(type) {
 	case []any:
@@ -185,9 +190,32 @@ func completeNullable(node any, schemas map[string]any) {
 				delete(n, "type")
 				delete(n, "nullable")
 			}
+			if n["type"] != "object" {
+				replaceReference(n, schemas)
+			}
 		}
 		for _, value := range n {
 			completeNullable(value, schemas)
+		}
+	}
+}
+
+// replaceReference replaces a single reference in allOf by the schema that it refers to.
+func replaceReference(n, schemas map[string]any) {
+	list, _ := n["allOf"].([]any)
+	if len(list) != 1 {
+		return
+	}
+	reference, _ := list[0].(map[string]any)
+	name, _ := reference["$ref"].(string)
+	referred, ok := schemas[path.Base(name)].(map[string]any)
+	if !ok {
+		return
+	}
+	delete(n, "allOf")
+	for key, value := range referred {
+		if _, given := n[key]; !given {
+			n[key] = value
 		}
 	}
 }

@@ -33,7 +33,11 @@ func TestSchemasOfOpenAPI30(t *testing.T) {
 		"a reference with siblings": {`{"$ref":"#/components/schemas/Text","title":"T"}`, `{"allOf":[{"$ref":"#/components/schemas/Text"}],"title":"T"}`},
 		"a reference or null": {
 			`{"anyOf":[{"$ref":"#/components/schemas/Text"},{"type":"null"}]}`,
-			`{"allOf":[{"$ref":"#/components/schemas/Text"}],"type":"string","nullable":true}`,
+			`{"type":"string","maxLength":9,"nullable":true}`,
+		},
+		"an object or null": {
+			`{"anyOf":[{"$ref":"#/components/schemas/Thing"},{"type":"null"}]}`,
+			`{"allOf":[{"$ref":"#/components/schemas/Thing"}],"type":"object","nullable":true}`,
 		},
 		"a schema or null": {`{"oneOf":[{"type":"array","items":{"const":"a"}},{"type":"null"}]}`, `{"type":"array","items":{"type":"string","enum":["a"]},"nullable":true}`},
 		"alternatives": {
@@ -47,7 +51,7 @@ func TestSchemasOfOpenAPI30(t *testing.T) {
 		"what looks like a keyword in an example": {`{"type":"object","example":{"const":1}}`, `{"type":"object","example":{"const":1}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			document := `{"components":{"schemas":{"Text":{"type":"string"},"Given":` + c.schema + `}}}`
+			document := `{"components":{"schemas":{"Text":{"type":"string","maxLength":9},"Thing":{"type":"object"},"Given":` + c.schema + `}}}`
 			converted, err := openAPI30([]byte(document))
 			if err != nil {
 				t.Fatal(err)

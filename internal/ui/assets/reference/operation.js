@@ -58,7 +58,7 @@ function needs(op) {
 
 // Parameters are the fields for the path, the query and the headers.
 export function Parameters({ doc, op, values, onChange }) {
-  const show = (p) => html`<${Value} key=${p.name} doc=${doc} id=${"parameter-" + p.name} name=${p.name} schema=${p.schema} description=${p.description} required=${p.required}
+  const show = (p) => html`<${Value} key=${p.name} doc=${doc} id=${"parameter-" + p.name} name=${p.name} schema=${p.schema} description=${p.description} required=${p.required} example=${p.required ? undefined : p.example}
     place=${texts.places[p.in]} value=${values[p.name]} onChange=${(value) => onChange({ [p.name]: value })} />`;
   const headers = op.parameters.filter((p) => p.in === "header" && !p.required);
   const others = op.parameters.filter((p) => !headers.includes(p));
@@ -66,13 +66,16 @@ export function Parameters({ doc, op, values, onChange }) {
     ${headers.length > 0 && html`<details class="more"><summary>${texts.optionalHeaders(headers.length)}</summary>${headers.map(show)}</details>`}`;
 }
 
-// Value is a field for a parameter or a member of a form.
-function Value({ doc, id, name, schema, description, required, place, value, onChange }) {
+// Value is a field for a parameter or a member of a form. One that is not chosen from a list can
+// have an example.
+function Value({ doc, id, name, schema, description, required, example, place, value, onChange }) {
   const s = resolve(doc, schema);
   const options = s.enum ?? (s.type === "boolean" ? ["true", "false"] : null);
   const change = (event) => onChange(event.target.value);
   const label = html`<code>${name}</code> <span class="quiet">${[place, typeName(doc, schema), limits(s), required && texts.required].filter(Boolean).join(", ")}</span>`;
-  return html`<${Field} id=${id} label=${label} hint=${(description ?? s.description) && html`<${Words} text=${description ?? s.description} />`}>
+  const words = description ?? s.description;
+  const shown = example !== undefined && !options && html` <span class="example">${texts.forExample} <code>${String(example)}</code></span>`;
+  return html`<${Field} id=${id} label=${label} hint=${(words || shown) && html`${words && html`<${Words} text=${words} />`}${shown}`}>
     ${options
       ? html`<select id=${id} value=${value} required=${required} aria-describedby=${id + "-hint"} onChange=${change}>${!required && html`<option value="">${texts.notSent}</option>`}${options.map((o) => html`<option value=${String(o)}>${String(o)}</option>`)}</select>`
       : html`<input id=${id} value=${value} required=${required} spellcheck="false" autocapitalize="none" aria-describedby=${id + "-hint"} onInput=${change} />`}

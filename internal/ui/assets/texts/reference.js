@@ -23,6 +23,7 @@ export default {
   bodyType: "Type of the body",
   example: "Example",
   exampleNumber: (n) => `Example ${n}`,
+  forExample: "Example:",
   notSent: "not sent",
   credentials: "Sent as",
   token: "Access token",
