@@ -51,6 +51,7 @@ type commands struct {
 	Demo         demoCommand          `cmd:"" help:"Run a server with twenty users, to try Porchlight."`
 	Backup       backupCommand        `cmd:"" help:"Back up a data directory, with or without a running server."`
 	Restore      restoreCommand       `cmd:"" help:"Create a data directory from a backup."`
+	Migrate      migrateCommand       `cmd:"" help:"Copy a store from a data directory to NATS, or back."`
 	LogLevel     logLevelCommand      `cmd:"" help:"Show or change the log level of a running server."`
 	Verify       verifyCommand        `cmd:"" help:"Check every byte of a backup or data directory."`
 	Status       statusCommands       `cmd:"" help:"Show, set, explain or watch a user's status and its history, or wait for one."`

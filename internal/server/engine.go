@@ -101,12 +101,8 @@ func openNATS(ctx context.Context, cfg *config.Config, no natsstore.Options) (st
 	switch {
 	case errors.Is(err, natsstore.ErrMissing):
 		return nil, notInitialised(cfg)
-	case errors.Is(err, natsstore.ErrSystemAccount):
-		return nil, fmt.Errorf("%w; set store-system-credentials, or durability to os", err)
-	case errors.Is(err, natsstore.ErrDenied):
-		return nil, fmt.Errorf("%w; set store-credentials", err)
 	case err != nil:
-		return nil, err
+		return nil, explainNATS(err)
 	}
 	return opened, nil
 }

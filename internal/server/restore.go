@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"time"
@@ -59,7 +58,7 @@ type RestoreReport struct {
 // store, nothing is in a backup.
 func Restore(ctx context.Context, dataDir string, f BackupFile) (RestoreReport, error) {
 	begun := time.Now()
-	if err := checkVacant(dataDir); err != nil {
+	if err := checkUnused(dataDir, "restore", pebblestore.RestoringSuffix); err != nil {
 		return RestoreReport{}, err
 	}
 	info, err := f.read(func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
@@ -69,44 +68,42 @@ func Restore(ctx context.Context, dataDir string, f BackupFile) (RestoreReport, 
 	return RestoreReport{DataDir: dataDir, Seconds: Second(time.Since(begun)), Info: info}, explainSpace(dataDir, err)
 }
 
-// checkVacant refuses a directory that holds anything but what a restore left that
-// was cut short.
-func checkVacant(dataDir string) error {
-	entries, err := os.ReadDir(dataDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("restore to %s: %w", dataDir, err)
+// ErrRestoring: a restore has not ended, or never will.
+var ErrRestoring = errors.New("a restore is running or was cut short")
+
+// checkRestored refuses a data directory that is the incomplete result of a restore or a
+// migration.
+func checkRestored(dataDir string) error {
+	if _, err := os.Stat(storeDir(dataDir)); err == nil {
+		return nil
 	}
-	for _, e := range entries {
-		if e.Name() != "store"+pebblestore.RestoringSuffix {
-			return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: specify one that is missing or empty", pebblestore.ErrOccupied, dataDir, e.Name())
+	for suffix, reason := range leftovers() {
+		if _, err := os.Stat(storeDir(dataDir) + suffix); err == nil {
+			return fmt.Errorf("data directory %s has no data yet: %w", dataDir, reason)
 		}
 	}
 	return nil
 }
 
-// ErrRestoring: a restore has not ended, or never will.
-var ErrRestoring = errors.New("a restore is running or was cut short")
-
-// checkRestored refuses a data directory whose restore is incomplete.
-func checkRestored(dataDir string) error {
-	if _, err := os.Stat(storeDir(dataDir)); err == nil {
-		return nil
+// leftovers are the suffixes of working directories, and what they mean beside no store.
+func leftovers() map[string]error {
+	return map[string]error{
+		pebblestore.RestoringSuffix: fmt.Errorf("%w; wait until it has ended, or run \"porchlight restore\" again, which starts over", ErrRestoring),
+		pebblestore.MigratingSuffix: fmt.Errorf("%w; wait until it has ended, or run \"porchlight migrate\" again, which starts over", ErrMigrating),
 	}
-	if _, err := os.Stat(storeDir(dataDir) + pebblestore.RestoringSuffix); err != nil {
-		return nil //nolint:nilerr // nothing was restored here
-	}
-	return fmt.Errorf("data directory %s has no data yet: %w; wait until it has ended, or run \"porchlight restore\" again, which starts over", dataDir, ErrRestoring)
 }
 
-// dropRestored removes what a restore left that was killed when all was done. The
-// caller has the store's lock.
+// dropRestored removes what a restore or a migration left that was killed when all was
+// done. The caller has the store's lock.
 func dropRestored(dataDir string, log *slog.Logger) {
-	left := storeDir(dataDir) + pebblestore.RestoringSuffix
-	if _, err := os.Stat(left); err != nil {
-		return
-	}
-	if err := os.RemoveAll(left); err != nil {
-		log.Warn("could not remove leftover files from an interrupted restore", slog.String("path", left), slog.Any("err", err))
+	for suffix := range leftovers() {
+		left := storeDir(dataDir) + suffix
+		if _, err := os.Stat(left); err != nil {
+			continue
+		}
+		if err := os.RemoveAll(left); err != nil {
+			log.Warn("could not remove leftover files from an interrupted restore or migration", slog.String("path", left), slog.Any("err", err))
+		}
 	}
 }
 

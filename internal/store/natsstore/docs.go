@@ -21,6 +21,7 @@ const tombstoneTTL = 10 * time.Minute
 
 // A docHead precedes the value in a document's message.
 type docHead struct {
+	seq     uint64 // of the message
 	ops     writeOps
 	deleted bool
 	until   presence.Instant
@@ -43,6 +44,7 @@ func decodeDoc(m storedMsg) (h docHead, value []byte, err error) {
 	}
 	c := fieldReader{rest: rest}
 	h.ops = c.ops()
+	h.seq = m.seq
 	h.ops.setNewest(store.Position(m.seq))
 	if h.deleted = c.byte() == 1; !h.deleted {
 		h.until = presence.Instant(c.varint())
@@ -57,7 +59,16 @@ func (h docHead) liveAt(now presence.Instant) bool {
 	return !h.deleted && (h.until.IsZero() || now < h.until)
 }
 
-func versionOf(seq uint64) string { return strconv.FormatUint(seq, 36) }
+// version is the sequence of the message, or the position of the document in the store
+// that it was imported from: the position of its newest operation.
+func (h docHead) version() store.Position {
+	if len(h.ops) == 0 {
+		return store.Position(h.seq)
+	}
+	return h.ops[0].at
+}
+
+func (h docHead) versionText() string { return strconv.FormatUint(uint64(h.version()), 36) }
 
 // Write implements store.Store.
 func (s *Store) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
@@ -138,7 +149,7 @@ func (w *docWrite) matchVersions(ctx context.Context, read queryFunc) (match boo
 			}
 			w.prior[i] = docVersion{seq: m.seq, ops: head.ops}
 			if head.liveAt(now) {
-				version = versionOf(m.seq)
+				version = head.versionText()
 			}
 		}
 		if version != w.docs[i].Version {
@@ -244,6 +255,6 @@ func appendLive(docs []store.Doc, k store.Key, m storedMsg, now presence.Instant
 		return docs, err
 	}
 	return append(docs, store.Doc{
-		Key: k, Version: versionOf(m.seq), Value: append([]byte{}, value...), Until: head.until.Time(),
+		Key: k, Version: head.versionText(), Value: append([]byte{}, value...), Until: head.until.Time(),
 	}), nil
 }

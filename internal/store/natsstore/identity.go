@@ -90,6 +90,8 @@ const (
 func (s *Store) stageOf(inv inventory) (stage, error) {
 	n := s.names
 	switch {
+	case isImporting(inv.state) || isImporting(inv.history):
+		return 0, fmt.Errorf("the store in streams %s and %s on NATS has no data yet: %w; wait until it has ended, or run \"porchlight migrate\" again, which starts over", n.stateStream(), n.historyStream(), ErrMigrating)
 	case inv.state == nil && inv.history == nil:
 		return absent, nil
 	case inv.state == nil:

@@ -111,6 +111,31 @@ func (l *lease) acquire(ctx context.Context) error {
 	}
 }
 
+// awaitFree returns the sequence of the lease's message when no node holds the lease. It
+// waits for one term to find out whether a holder still renews it, and changes nothing.
+func (l *lease) awaitFree(ctx context.Context) (uint64, error) {
+	var found uint64
+	var since time.Time
+	for {
+		seq, holder, err := l.read(ctx)
+		switch {
+		case err != nil || holder.ID == "":
+			return seq, err
+		case found == 0:
+			found, since = seq, time.Now()
+		case found != seq:
+			return 0, fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s: stop it first", ErrLeaseHeld, holder.Process, holder.Host, l.s.servers, l.s.opts.Prefix)
+		case time.Since(since) >= holder.Term:
+			return seq, nil
+		}
+		select {
+		case <-time.After(leasePoll):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
 func (l *lease) renewInterval() time.Duration { return l.self.Term / renewalsPerTerm }
 
 // read reads the holder, and the sequence of the message. Zero: there is none.

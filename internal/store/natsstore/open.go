@@ -81,8 +81,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.loadWithLease(ctx); err != nil {
-		close(s.closing) // so that the end of the connection is not logged
-		s.conn.Close()
+		s.hangUp()
 		return nil, err
 	}
 	s.gate.opened()
@@ -234,15 +233,15 @@ const lossChecks = 5
 
 // load opens the store, or creates it.
 func (s *Store) load(ctx context.Context) error {
-	if size := s.conn.MaxPayload(); size < minPayload {
-		return fmt.Errorf("%w: max_payload of the servers is %d and must be at least %d", ErrSettings, size, minPayload)
+	if err := s.checkPayload(); err != nil {
+		return err
 	}
 	inv, stage, err := s.determineStage(ctx)
 	if err != nil {
 		return err
 	}
 	if stage != complete && s.opts.MustExist {
-		return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.servers, s.names.stateStream(), s.names.historyStream())
+		return s.missing()
 	}
 	if err := s.checkSynced(ctx); err != nil {
 		return err
@@ -272,6 +271,17 @@ func (s *Store) load(ctx context.Context) error {
 	s.advanceSeq(inv.state.State.LastSeq)
 	s.dueConsumer, err = s.ensureConsumer(ctx)
 	return err
+}
+
+func (s *Store) checkPayload() error {
+	if size := s.conn.MaxPayload(); size < minPayload {
+		return fmt.Errorf("%w: max_payload of the servers is %d and must be at least %d", ErrSettings, size, minPayload)
+	}
+	return nil
+}
+
+func (s *Store) missing() error {
+	return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.servers, s.names.stateStream(), s.names.historyStream())
 }
 
 // recreateConsumer creates the consumer of firings if it was removed. A new one receives

@@ -80,6 +80,10 @@ var (
 	ErrDenied = errors.New("NATS rejects the user")
 	// ErrLost: a part of an existing store is missing.
 	ErrLost = errors.New("part of the store is lost")
+	// ErrMigrating: the store is an incomplete copy of another one.
+	ErrMigrating = errors.New("a migration to it is running or was interrupted")
+	// ErrOccupied: a migration never changes an existing store.
+	ErrOccupied = errors.New("the store exists already")
 	// ErrForeign: streams with these names exist, but are not those of a store.
 	ErrForeign = errors.New("the streams were not created by Porchlight")
 )

@@ -160,7 +160,7 @@ func TestConflictIsFresh(t *testing.T) {
 	}
 	answer("$JS.API.STREAM.INFO."+s.names.stateStream(), `{"state":{"last_seq":12}}`)
 	answer(subject, `{"stream":"`+s.names.stateStream()+`","seq":13}`)
-	if err := s.Write(t.Context(), "acme", store.Doc{Key: k, Version: versionOf(12), Value: []byte("w")}); err != nil {
+	if err := s.Write(t.Context(), "acme", store.Doc{Key: k, Version: docHead{seq: 12}.versionText(), Value: []byte("w")}); err != nil {
 		t.Errorf("Write of the version that the leader has: %v", err)
 	}
 }

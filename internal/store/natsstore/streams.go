@@ -21,7 +21,7 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		Name:        n.stateStream(),
 		Description: "Porchlight: records, documents and schedules. Never purge or edit by hand.",
 		Subjects: []string{
-			n.records(), n.subject("x.>"), n.subject("t.>"), n.subject("d.>"), n.subject("f.>"), n.identity(), n.probe(),
+			n.records(), n.subject("x.>"), n.subject("t.>"), n.docs(), n.subject("f.>"), n.identity(), n.probe(),
 		},
 		Storage:            jetstream.FileStorage,
 		Replicas:           s.opts.Replicas,

@@ -35,6 +35,7 @@ func (n subjects) subject(kind string) string { return n.prefix + "." + kind }
 func (n subjects) records() string  { return n.subject("s.>") }
 func (n subjects) identity() string { return n.subject("m") }
 func (n subjects) probe() string    { return n.subject("c") }
+func (n subjects) docs() string     { return n.subject("d.>") }
 func (n subjects) lease() string    { return n.subject("f.lease") }
 
 func (n subjects) state(u store.User) string    { return n.user("s", u) }
@@ -73,6 +74,19 @@ func (n subjects) collection(account presence.AccountID, collection string) stri
 
 func (n subjects) doc(account presence.AccountID, k store.Key) string {
 	return n.collection(account, k.Collection) + "." + splitTokens(encode(k.Key))
+}
+
+// parseDoc decodes the account and the key in the subject of a document.
+func (n subjects) parseDoc(subject string) (account presence.AccountID, k store.Key, ok bool) {
+	parts := strings.SplitN(strings.TrimPrefix(subject, n.subject("d.")), ".", 3)
+	if len(parts) != 3 {
+		return "", k, false
+	}
+	owner, validAccount := decode(parts[0])
+	var validName, validKey bool
+	k.Collection, validName = decode(parts[1])
+	k.Key, validKey = decode(strings.ReplaceAll(parts[2], ".", ""))
+	return presence.AccountID(owner), k, validAccount && validName && validKey
 }
 
 // alphabet is in ascending order, so that encoded ids sort like ids.

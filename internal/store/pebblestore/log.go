@@ -66,7 +66,7 @@ func feedEntries(found []chainedEntry, after store.Position) []store.Entry {
 	entries := make([]store.Entry, len(found))
 	for i := range found {
 		entries[i] = found[i].Entry
-		entries[i].Gap = found[i].previous > after && found[i].previous < found[0].At
+		entries[i].Gap = found[i].Gap || found[i].previous > after && found[i].previous < found[0].At
 	}
 	return entries
 }
@@ -147,7 +147,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 	for i := range found {
 		entries[i] = found[i].Entry
 	}
-	entries[len(entries)-1].Gap = rest != 0 && (len(found) < limit || rest <= s.trimmedTo())
+	entries[len(entries)-1].Gap = found[len(found)-1].Gap || rest != 0 && (len(found) < limit || rest <= s.trimmedTo())
 	return entries, nil
 }
 

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
@@ -38,38 +35,27 @@ var ErrOccupied = errors.New("the directory is not empty")
 func Restore(ctx context.Context, dir string, from io.Reader, o Options, progress func(done, total int64)) (BackupInfo, error) {
 	o = o.withDefaults()
 	o.MustExist, o.NewEpoch, o.Durability = true, true, Fsync // for opening it at the end
-	if err := checkVacant(o.FS, dir); err != nil {
+	r := &restore{staging: staging{o: o, what: "restore", dir: dir, workDir: dir + RestoringSuffix}, progress: progress}
+	if err := r.checkVacant(); err != nil {
 		return BackupInfo{}, err
 	}
 	reader, err := openBackup(from)
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	r := &restore{o: o, dir: dir, workDir: dir + RestoringSuffix, from: reader, progress: progress}
+	r.from = reader
 	r.format = newStore(r.storeDir(), o).tableFormat()
 	if err := r.lockWorkDir(); err != nil {
 		return BackupInfo{}, err
 	}
 	err = r.run(ctx)
-	if errors.Is(err, store.ErrFailed) {
-		// The disk failed under the database, which may still have files open.
-		return BackupInfo{}, fmt.Errorf("restore to %s: %w; fix the disk, then restore again, which also cleans up %s", dir, err, r.workDir)
+	if r.table != nil {
+		_ = r.table.Close() // its file is removed below
 	}
-	if err := errors.Join(err, r.removeWorkDir()); err != nil {
-		return BackupInfo{}, fmt.Errorf("restore to %s: %w", dir, err)
+	if err := r.end(err); err != nil {
+		return BackupInfo{}, err
 	}
 	return reader.Info(), nil
-}
-
-func checkVacant(fs vfs.FS, dir string) error {
-	names, err := fs.List(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("restore to %s: %w", dir, err)
-	}
-	if len(names) > 0 {
-		return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: specify one that is missing or empty", ErrOccupied, dir, names[0])
-	}
-	return nil
 }
 
 // openBackup reads a backup's header, and refuses an unknown engine or format.
@@ -89,67 +75,16 @@ func openBackup(from io.Reader) (*backup.Reader, error) {
 	return r, nil
 }
 
-// A restore works in a directory of its own:
-//
-//	work/LOCK         locked until it has ended
-//	work/N.sst        tables
-//	work/store        the store
+// A restore has tables beside the store in its working directory, named N.sst.
 type restore struct {
-	o            Options
-	dir, workDir string
-	from         *backup.Reader
-	progress     func(done, total int64)
+	staging
 
-	lock   *pebble.Lock
+	from     *backup.Reader
+	progress func(done, total int64)
+
 	format sstable.WriterOptions
 	tables []string // paths
 	table  *sstable.Writer
-}
-
-func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.workDir, "store") }
-
-// lockWorkDir creates and locks the working directory, and empties it of what a killed
-// restore left.
-func (r *restore) lockWorkDir() error {
-	fs := r.o.FS
-	if err := fs.MkdirAll(r.workDir, 0o700); err != nil {
-		return fmt.Errorf("restore to %s: %w", r.dir, err)
-	}
-	lock, err := pebble.LockDirectory(r.workDir, fs)
-	if err != nil {
-		return fmt.Errorf("%w: a restore to %s is running (%w); wait until it has ended", ErrLocked, r.dir, err)
-	}
-	r.lock = lock
-	if err := errors.Join(r.emptyWorkDir(), r.syncParents()); err != nil {
-		return errors.Join(fmt.Errorf("restore to %s: remove what an earlier restore left in %s: %w", r.dir, r.workDir, err), lock.Close())
-	}
-	return nil
-}
-
-// emptyWorkDir removes everything but the lock.
-func (r *restore) emptyWorkDir() error {
-	names, err := r.o.FS.List(r.workDir)
-	for _, name := range names {
-		if name != "LOCK" {
-			err = errors.Join(err, r.o.FS.RemoveAll(r.o.FS.PathJoin(r.workDir, name)))
-		}
-	}
-	return err
-}
-
-// removeWorkDir removes the working directory and its content.
-func (r *restore) removeWorkDir() error {
-	if r.table != nil {
-		_ = r.table.Close() // its file is removed below
-	}
-	return errors.Join(r.lock.Close(), r.o.FS.RemoveAll(r.workDir), syncDir(r.o.FS, r.o.FS.PathDir(r.workDir)))
-}
-
-// syncParents makes the name of the working directory durable, and that of its parent,
-// which may be new too.
-func (r *restore) syncParents() error {
-	parent := r.o.FS.PathDir(r.workDir)
-	return errors.Join(syncDir(r.o.FS, parent), syncDir(r.o.FS, r.o.FS.PathDir(parent)))
 }
 
 func (r *restore) run(ctx context.Context) error {
@@ -223,27 +158,6 @@ func (r *restore) finishTable() error {
 	return t.Close()
 }
 
-func (r *restore) checkSpace() error {
-	if r.o.MinFreeBytes < 0 {
-		return nil
-	}
-	measure := r.o.FreeBytes
-	if measure == nil {
-		measure = func() (uint64, error) {
-			usage, err := r.o.FS.GetDiskUsage(r.workDir)
-			return usage.AvailBytes, err
-		}
-	}
-	free, err := measure()
-	if errors.Is(err, vfs.ErrUnsupported) {
-		return nil
-	}
-	if err == nil && free < uint64(r.o.MinFreeBytes)+tableBytes {
-		return fmt.Errorf("%w: %d bytes are free, and %d must stay free; free space, or restore to another disk", backup.ErrNoSpace, free, r.o.MinFreeBytes)
-	}
-	return err
-}
-
 // load creates a database and ingests the tables in one step.
 func (r *restore) load(ctx context.Context) error {
 	fs := r.o.FS
@@ -256,29 +170,4 @@ func (r *restore) load(ctx context.Context) error {
 	}
 	err := s.runIsolated(func() error { return s.db.Ingest(ctx, r.tables) })
 	return errors.Join(err, s.closeDB())
-}
-
-// initialize opens the store as a server would: that sets its new epoch, and migrates
-// data of an older format.
-func (r *restore) initialize() error {
-	s, err := Open(r.storeDir(), r.o)
-	if err != nil {
-		return err
-	}
-	return s.Close()
-}
-
-// publish renames the store to the directory that the caller named.
-func (r *restore) publish() error {
-	fs := r.o.FS
-	if err := checkVacant(fs, r.dir); err != nil {
-		return err
-	}
-	if err := fs.Remove(r.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := fs.Rename(r.storeDir(), r.dir); err != nil {
-		return err
-	}
-	return errors.Join(r.syncParents(), syncDir(fs, r.workDir))
 }

@@ -184,7 +184,7 @@ func TestRestoreRefuses(t *testing.T) {
 		}, want: ErrLocked, text: "wait until it has ended"},
 		"the disk is almost full": {
 			o:    Options{FreeBytes: func() (uint64, error) { return DefaultMinFreeBytes, nil }},
-			want: backup.ErrNoSpace, text: "restore to another disk",
+			want: backup.ErrNoSpace, text: "choose a directory on another disk",
 		},
 		"the context has ended": {ctx: ended, want: errRefused},
 	} {

@@ -102,6 +102,7 @@ func readEntry(at store.Position, value []byte) chainedEntry {
 	if err != nil {
 		e = store.Entry{At: at, Damaged: err}
 	}
+	e.Gap = isDropped(&e)
 	return chainedEntry{Entry: e, previous: previous}
 }
 
