@@ -120,7 +120,7 @@ type Log struct {
 var _ Repeater = (*Log)(nil)
 
 // New returns the log on the documents of st.
-func New(st store.Store, clock func() time.Time) *Log {
+func New(st documents, clock func() time.Time) *Log {
 	l := &Log{docs: st, clock: clock, Log: slog.New(slog.DiscardHandler), waiting: make(map[presence.AccountID][]*entry)}
 	l.late.dropped = make(map[presence.AccountID]int)
 	l.repeats.buckets = make(map[bucketKey]*bucket)

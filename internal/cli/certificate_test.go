@@ -15,13 +15,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// certificate is the command "certificate CERT KEY HOST".
+// certificate is the command "certificate CERT KEY HOST [expired]".
 func certificate(ts *testscript.TestScript, _ bool, args []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Script"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	if len(args) > 3 {
+		template.NotBefore, template.NotAfter = time.Now().Add(-4*time.Hour), time.Now().Add(-150*time.Minute)
 	}
 	if ip := net.ParseIP(args[2]); ip != nil {
 		template.IPAddresses = []net.IP{ip}

@@ -4,12 +4,13 @@
 // It is separate from server, which it starts. Every other command uses the
 // public API through package client, like any other program. The exceptions are
 // the commands that work on a store or on the settings: init, backup, restore,
-// verify, certificate, config, health, and "app list" and "app rotate" of a stopped server. Run is the
+// verify, certificate, config, doctor, health, and "app list" and "app rotate" of a stopped server. Run is the
 // whole program except for the exit, so that tests can run it in process.
 //
 // It guarantees that an error says what to do, that standard output contains only
-// the result (in JSON with --json), and that the exit code is one of four: 0 for
-// success, 1 for a failure, 2 for a usage or configuration error, 3 for a timeout.
+// the result (in JSON with --json), and that the exit code is one of five: 0 for
+// success, 1 for a failure, 2 for a usage or configuration error, 3 for a timeout, 4 for
+// warnings alone, if they were asked for.
 package cli
 
 import (
@@ -39,6 +40,7 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 	exitTimeout = 3
+	exitWarning = 4 // only of "doctor --strict"
 )
 
 // commands is the whole command line.
@@ -72,6 +74,7 @@ type commands struct {
 	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`
 	System       systemCommands       `cmd:"" help:"Manage the accounts of a server, as its operator."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
+	Doctor       doctorCommand        `cmd:"" help:"Check a server, running or stopped, and say what to do about what is wrong."`
 	Certificate  certificateCommand   `cmd:"" help:"List the certificates of a server, with their expiry and keys."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
@@ -86,7 +89,7 @@ const description = `A self-hosted presence server that speaks Zoom's presence A
 
 Try it: porchlight demo
 
-Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 "status wait" timed out.
+Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 "status wait" timed out, 4 "doctor --strict" found only warnings.
 Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, are the credentials. Without them, commands use the login of the profile PORCHLIGHT_PROFILE or of the current one: see "porchlight login --help". "porchlight config doc" lists all variables. NO_COLOR disables colour.`
 
 // A shell is the environment of one command.

@@ -44,11 +44,14 @@ func (s *shell) fail(err error) int {
 	_, usage := errors.AsType[*usageError](err)
 	problems, invalid := errors.AsType[config.Problems](err)
 	_, timeout := errors.AsType[*timeoutError](err)
+	_, warnings := errors.AsType[*warningsError](err)
 	switch {
 	case usage || invalid:
 		code = exitUsage
 	case timeout:
 		code = exitTimeout
+	case warnings:
+		code = exitWarning
 	}
 	err = s.explained(err)
 	if s.json {

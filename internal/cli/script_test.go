@@ -58,7 +58,8 @@ func TestMain(m *testing.M) {
 //	                           of the first item of each list, to the file members
 //	killbackup DIR BACKUP FILE kills a "porchlight backup --data-dir DIR FILE" when it has
 //	                           received half of BACKUP from a fake server
-//	certificate CERT KEY HOST  writes a self-signed certificate for HOST, and its key
+//	certificate CERT KEY HOST [expired]
+//	                           writes a self-signed certificate for HOST, and its key
 //	makenewer DIR              gives the store under DIR a future format
 //	endpoint                   starts an endpoint of webhooks at $ENDPOINT, which accepts
 //	                           everything

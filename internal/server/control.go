@@ -91,6 +91,7 @@ func (s *Server) openControl(source backupSource) {
 	mux.HandleFunc("POST "+systemTokensPath, c.systemTokens)
 	mux.HandleFunc("POST "+logLevelPath, s.level.serve)
 	mux.HandleFunc("POST "+readyPath, s.readyz)
+	mux.HandleFunc("POST "+factsPath, s.serveFacts)
 	c.server = administrative(mux, s.log)
 	c.server.BaseContext = func(net.Listener) context.Context { return ctx }
 	s.control = c

@@ -5,6 +5,8 @@ package server
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // sameDisk reports whether two directories share their free space.
@@ -20,4 +22,10 @@ func device(path string) *syscall.Stat_t {
 	}
 	stat, _ := info.Sys().(*syscall.Stat_t) // as on every unix
 	return stat
+}
+
+// writeError is why this process cannot create files in a directory; nil: it can, as far as
+// that is known without trying.
+func writeError(dir string) error {
+	return unix.Access(dir, unix.W_OK|unix.X_OK)
 }

@@ -107,7 +107,11 @@ func (s *Server) backupsHealth() *api.BackupsHealth {
 // lastBackup is the newest one in the server's audit log; nil: there is none among the
 // newest events of the log.
 func (s *Server) lastBackup(ctx context.Context) (*api.BackupHealth, error) {
-	page, err := s.audit.Page(ctx, audit.System, &audit.Query{Action: backupAction, Limit: 1})
+	return lastBackupIn(ctx, s.audit)
+}
+
+func lastBackupIn(ctx context.Context, log *audit.Log) (*api.BackupHealth, error) {
+	page, err := log.Page(ctx, audit.System, &audit.Query{Action: backupAction, Limit: 1})
 	if err != nil || len(page.Records) == 0 {
 		return nil, err
 	}

@@ -184,12 +184,14 @@ func (s *Server) AdminURL() string {
 }
 
 // reachable is an address that a client on this machine can use.
-func reachable(at net.Addr) string {
-	host, port, err := net.SplitHostPort(at.String())
+func reachable(at net.Addr) string { return reachableAt(at.String()) }
+
+func reachableAt(address string) string {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return at.String()
+		return address
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return net.JoinHostPort(host, port)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -42,7 +43,31 @@ func (r *Runtime) Quarantined(ctx context.Context, name string) (Quarantine, err
 	return q, err
 }
 
-func readQuarantine(ctx context.Context, st Store, name string) (q Quarantine, version string, err error) {
+// Documents is what reading the state of consumers needs of a store.
+type Documents interface {
+	Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error)
+	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
+}
+
+// Quarantines reads what each consumer of a store skipped, whether or not it runs.
+func Quarantines(ctx context.Context, st Documents) (map[string]Quarantine, error) {
+	all := make(map[string]Quarantine)
+	for after := ""; ; {
+		docs, err := st.List(ctx, account, quarantines, after, listPage)
+		if err != nil || len(docs) == 0 {
+			return all, err
+		}
+		for i := range docs {
+			var q Quarantine
+			if err := document.Decode(&docs[i], &q); err != nil {
+				return nil, err
+			}
+			after, all[docs[i].Key.Key] = docs[i].Key.Key, q
+		}
+	}
+}
+
+func readQuarantine(ctx context.Context, st Documents, name string) (q Quarantine, version string, err error) {
 	docs, err := st.Load(ctx, account, store.Key{Collection: quarantines, Key: name})
 	if err != nil || len(docs) == 0 {
 		return q, "", err

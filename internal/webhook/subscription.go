@@ -118,6 +118,25 @@ func decodeOpen(doc *store.Doc) (s *Subscription, sealed []byte, err error) {
 	return s, v.Sealed, nil
 }
 
+// Stored reads the subscriptions of all accounts without what is sealed, and without what
+// only a running server knows, such as whether an account is suspended.
+func Stored(ctx context.Context, list func(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)) ([]*Subscription, error) {
+	var all []*Subscription
+	for after := ""; ; {
+		docs, err := list(ctx, systemAccount, subscriptionCollection, after, MaxPerAccount)
+		if err != nil || len(docs) == 0 {
+			return all, err
+		}
+		for i := range docs {
+			s, _, err := decodeOpen(&docs[i])
+			if err != nil {
+				return nil, err
+			}
+			all, after = append(all, s), docs[i].Key.Key
+		}
+	}
+}
+
 // Bounds of a subscription.
 const (
 	MaxConcurrency = 64

@@ -46,6 +46,15 @@ func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error))
 	return err
 }
 
+// LastSeq is the number of the newest message of the state stream.
+func (s *Store) LastSeq(ctx context.Context) (uint64, error) {
+	info, err := s.streamInfo(ctx, s.names.stateStream())
+	if err != nil {
+		return 0, err
+	}
+	return info.State.LastSeq, nil
+}
+
 // Disconnect closes the connection permanently, as the client does when it gives up.
 func (s *Store) Disconnect() { s.conn.Close() }
 

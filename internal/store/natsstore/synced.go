@@ -54,15 +54,18 @@ var errMissingReports = errors.New("some servers did not respond")
 
 type serverReport struct {
 	Server struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		Version string `json:"ver"`
 	} `json:"server"`
 	Data struct {
 		Disabled bool `json:"disabled"`
 		Config   struct {
-			SyncAlways bool `json:"sync_always"`
+			SyncAlways bool  `json:"sync_always"`
+			MaxStorage int64 `json:"max_storage"` // below 1: unknown
 		} `json:"config"`
-		Meta struct {
+		Storage uint64 `json:"storage"` // bytes in use
+		Meta    struct {
 			Size     int `json:"cluster_size"`
 			Replicas []struct {
 				Offline bool `json:"offline"`

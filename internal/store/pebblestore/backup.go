@@ -159,6 +159,13 @@ func FreeBytes(dir string) (uint64, error) {
 	return usage.AvailBytes, err
 }
 
+// DiskUsage is the free space on the disk of a directory of this machine, the size of that
+// disk, and the free space below which a store there refuses updates if low is its setting.
+func DiskUsage(dir string, low uint64) (free, total, refused uint64, err error) {
+	usage, err := vfs.Default.GetDiskUsage(dir)
+	return usage.AvailBytes, usage.TotalBytes, leastFree(low, usage.TotalBytes), err
+}
+
 // sizeEstimate estimates the bytes of keys and values: nothing is compressed, and few
 // values are stored twice.
 func (s *Store) sizeEstimate() int64 {

@@ -24,10 +24,18 @@ func (s *Store) fitDisk() {
 	total := int64(min(usage.TotalBytes, 1<<62))
 	s.opts.MemTableBytes = min(s.opts.MemTableBytes, max(total/diskPerMemTable, minMemTable))
 	if s.opts.MinFreeBytes > total/diskPerFreeBytes {
-		s.opts.MinFreeBytes = total / diskPerFreeBytes
+		s.opts.MinFreeBytes = int64(leastFree(uint64(s.opts.MinFreeBytes), uint64(total)))
 		s.log.Warn("small disk; low-disk lowered to an eighth of the disk's size",
 			slog.String("dir", s.dir), slog.Int64("disk_bytes", total), slog.Int64("low_disk_bytes", s.opts.MinFreeBytes))
 	}
+}
+
+// leastFree limits a setting to what the size of a disk allows; zero: it is unknown.
+func leastFree(setting, disk uint64) uint64 {
+	if disk == 0 {
+		return setting
+	}
+	return min(setting, disk/diskPerFreeBytes)
 }
 
 // A logFile is a write-ahead log. It writes zeros ahead of the records, step by step, so
