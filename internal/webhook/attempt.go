@@ -114,7 +114,7 @@ func (w *worker) attemptFirst(s *Subscription, form Form, t *task, probe bool) (
 		}
 		tries = append(tries, made)
 		if probe && !made.attempt.accepted() {
-			return tries, false, nil
+			return tries, i == len(events)-1, nil
 		}
 		probe = false
 	}

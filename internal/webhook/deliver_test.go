@@ -442,10 +442,13 @@ func TestInternalFailureOfProbe(t *testing.T) {
 		f := newFixture(t, st, s)
 		f.start()
 		e := f.network.endpoint(s.URL)
-		up := false
+		up, probes := false, 0
 		e.set(func(_ int, r *webhook.Request) reply {
 			switch {
 			case r.Event.User == "bad":
+				if r.Number == 1 && !up {
+					probes++
+				}
 				return reply{failure: webhook.FailureInternal}
 			case up:
 				return reply{status: 200}
@@ -453,7 +456,7 @@ func TestInternalFailureOfProbe(t *testing.T) {
 				return reply{}
 			}
 		})
-		for i := range 20 {
+		for i := range 10 { // none of these remains to be the probe
 			f.change(userNumber(i))
 		}
 		advance(time.Second)
@@ -461,6 +464,10 @@ func TestInternalFailureOfProbe(t *testing.T) {
 			t.Fatal("the endpoint is not down")
 		}
 		bad := f.change("bad")
+		advance(time.Hour)
+		if probes != 5 {
+			t.Errorf("%d probes with the event, want 5", probes)
+		}
 		up = true
 		last := f.change("fine")
 		advance(48 * time.Hour)
