@@ -56,6 +56,7 @@ var imports = map[string][]string{
 	"internal/erasure": {"internal/document", "internal/presence", "internal/store"},
 
 	"internal/quota": nil,
+	"internal/overload": {"internal/quota"},
 	"internal/cache": nil,
 
 	// Users, and callers.
@@ -87,8 +88,8 @@ var imports = map[string][]string{
 	"internal/netconn":   nil,
 	"internal/framer":    {"internal/netconn"},
 	"internal/form":      nil,
-	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota", "internal/telemetry"},
-	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/telemetry", "internal/wire"},
+	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/overload", "internal/presence", "internal/quota", "internal/telemetry"},
+	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/quota", "internal/telemetry", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/telemetry", "internal/webhook"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/tenant"}, dialect...),
@@ -108,7 +109,7 @@ var imports = map[string][]string{
 	"internal/doctor":               {"api", "internal/certificate"},
 	"internal/server": {
 		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/backupjob", "internal/certificate", "internal/config", "internal/directory", "internal/doctor", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
-		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
+		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/overload", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/store/transfer", "internal/streamapi", "internal/tail", "internal/telemetry", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},

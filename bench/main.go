@@ -64,7 +64,7 @@ func main() {
 	r.flags()
 	s.flags()
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks timing sign-ins profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks timing sign-ins overload profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -183,6 +183,7 @@ func (r *run) all() error {
 		{"webhooks", r.webhooks},
 		{"timing", r.timing},
 		{"sign-ins", r.signIns},
+		{"overload", r.overload},
 		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {

@@ -28,7 +28,6 @@ type Exchange struct {
 	segment   []byte
 	forwarded wire.Forwarded
 	parents   []string // the headers traceparent, if requests are traced
-	states    []string // the headers tracestate, likewise
 	arrived   wire.Arrival
 	facts     wire.Facts
 	fields    fields
@@ -89,6 +88,7 @@ func (x *Exchange) Later() { x.peer.later = true }
 // Decline leaves the request to net/http: nothing was changed or counted.
 func (x *Exchange) Decline() {
 	x.server.declined.Add(1)
+	x.server.observer.Leave(&x.facts)
 	x.conn.Decline()
 	x.end()
 }

@@ -21,7 +21,6 @@ const (
 	forwardedHost
 	requestID
 	traceparent
-	tracestate
 )
 
 // maxName is the length of the longest name in kinds.
@@ -74,7 +73,7 @@ var kinds = map[string]kind{
 	"request-id":            harmless,
 	"sentry-trace":          harmless,
 	"traceparent":           traceparent,
-	"tracestate":            tracestate,
+	"tracestate":            harmless,
 	"uber-trace-id":         harmless,
 	"x-amzn-trace-id":       harmless,
 	"x-b3-flags":            harmless,
@@ -154,10 +153,6 @@ func (x *Exchange) readHead() bool {
 			if x.server.observer.Tracer != nil {
 				x.parents = append(x.parents, string(f.Value))
 			}
-		case tracestate:
-			if x.server.observer.Tracer != nil {
-				x.states = append(x.states, string(f.Value))
-			}
 		default:
 			return false
 		}
@@ -197,7 +192,7 @@ func (x *Exchange) forward(values *[]string, value []byte) {
 func (x *Exchange) arrival() *wire.Arrival {
 	x.arrived = wire.Arrival{
 		Method: x.route.method, Path: x.request.Target, Remote: x.peer.remote, Peer: x.peer.client, Connection: x.peer.connection,
-		Meter: x.route.meter, Parents: x.parents, States: x.states,
+		Meter: x.route.meter, Parents: x.parents,
 	}
 	if x.peer.trusted {
 		x.arrived.Forwarded = &x.forwarded

@@ -9,6 +9,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/framer"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -122,14 +123,22 @@ func (s *Server) Serve(c *framer.Conn, r *framer.Request) {
 	}
 	s.observer.Begin(&x.facts, x.arrival())
 	x.announce()
-	switch err := x.authenticate(); {
+	switch err := x.admit(); {
 	case err == nil:
 		x.route.serve(x)
-	case errors.Is(err, auth.ErrInvalidToken):
+	case errors.Is(err, auth.ErrInvalidToken), isOverload(err):
 		x.Fail(err)
 	default:
 		x.Decline()
 	}
+}
+
+// admit refuses the request if the server is overloaded, and finds who it acts for.
+func (x *Exchange) admit() error {
+	if err := x.server.observer.Admit(&x.facts, x.conn); err != nil {
+		return err
+	}
+	return x.authenticate()
 }
 
 func (x *Exchange) authenticate() error {
@@ -142,4 +151,9 @@ func (x *Exchange) authenticate() error {
 	x.facts.SetPrincipal(p)
 	x.Principal = p
 	return nil
+}
+
+func isOverload(err error) bool {
+	_, ok := errors.AsType[*quota.Error](err)
+	return ok
 }

@@ -37,14 +37,16 @@ type Conn struct {
 	err     error    // why read has read nothing
 	virtual *virtual // nil: net/http has no part in the connection
 	answer  answer
-	calling bool  // Serve was called and has not returned
-	ahead   bool  // net/http has all of its message: bytes of the next are left alone
-	eof     bool  // the peer sends nothing more
-	last    bool  // the connection ends after the message under way
-	ending  bool  // the message under way was the last
-	due     error // why to stop waiting for a message that has not begun
-	woken   bool  // a deadline in the past ends the read under way
-	grown   bool  // the stack of the connection's own goroutine, probably
+	calling bool      // Serve was called and has not returned
+	ahead   bool      // net/http has all of its message: bytes of the next are left alone
+	eof     bool      // the peer sends nothing more
+	last    bool      // the connection ends after the message under way
+	ending  bool      // the message under way was the last
+	paused  time.Time // no message is read before
+	waited  bool      // for that, with the message under way
+	due     error     // why to stop waiting for a message that has not begun
+	woken   bool      // a deadline in the past ends the read under way
+	grown   bool      // the stack of the connection's own goroutine, probably
 	closed  bool
 }
 
@@ -155,6 +157,7 @@ func (c *Conn) busy() {
 // begin waits until the message under way is answered and bytes of the next are there, or
 // until it is declined.
 func (c *Conn) begin() (declined bool, err error) {
+	c.waitOut()
 	for {
 		ready, declined, err := c.check()
 		if ready || err != nil {
@@ -169,6 +172,47 @@ func (c *Conn) begin() (declined bool, err error) {
 			return false, err
 		}
 	}
+}
+
+// Pause leaves what comes after the message under way unread for a while.
+func (c *Conn) Pause(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = time.Now().Add(d)
+}
+
+// pauseStep is how late a paused connection finds that it is closed or the server drains.
+const pauseStep = 250 * time.Millisecond
+
+// Waited reports whether the message under way was left unread because of Pause.
+func (c *Conn) Waited() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waited
+}
+
+// waitOut waits until the connection is not paused.
+func (c *Conn) waitOut() {
+	for {
+		left := c.pause()
+		if left <= 0 {
+			return
+		}
+		time.Sleep(min(left, pauseStep))
+	}
+}
+
+// pause is how long to leave the next message unread.
+func (c *Conn) pause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waited = !c.paused.IsZero()
+	left := time.Until(c.paused)
+	if !c.waited || left <= 0 || c.closed || c.server.draining.Load() {
+		c.paused = time.Time{}
+		return 0
+	}
+	return left
 }
 
 // check is what begin waits for.

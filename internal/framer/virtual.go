@@ -60,6 +60,12 @@ func virtualOf(conn net.Conn) *virtual {
 	return nil
 }
 
+// Pause is that of the connection.
+func (v *virtual) Pause(d time.Duration) { v.c.Pause(d) }
+
+// Waited is that of the connection.
+func (v *virtual) Waited() bool { return v.c.Waited() }
+
 func (v *virtual) Read(p []byte) (int, error) {
 	switch v.enter() {
 	case serving:

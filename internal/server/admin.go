@@ -18,6 +18,10 @@ import (
 // checkTimeout bounds how long /readyz waits for the disk.
 const checkTimeout = time.Second
 
+// overloadedAfter is how long the server refuses requests before it is not ready: a shorter
+// burst must not send everybody to other nodes.
+const overloadedAfter = 5 * time.Second
+
 // adminHandler serves the health checks, metrics and profiles.
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
@@ -61,6 +65,10 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	if limit := s.limits.connections.full(); limit != nil {
 		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use and none is idle: new ones are refused; raise %s, or see who has them", limit.Most, limit.Setting))
+		return
+	}
+	if s.limits.gate.Refusing() > overloadedAfter {
+		writeText(w, http.StatusServiceUnavailable, "more requests come than the server can answer: it refuses some; add processors or nodes, or see who sends them")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)

@@ -3,10 +3,12 @@ package server
 import (
 	"net/http"
 	"runtime"
+	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/oauthapi"
+	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -18,6 +20,8 @@ type limits struct {
 	live        auth.LiveTokens
 	reads       *quota.Turns
 	waiting     *quota.Limit // of reads
+	delay       *quota.Limit // of requests that wait until they are read, in milliseconds
+	gate        *overload.Gate
 }
 
 // newLimits makes the limits from the settings, for a number of connections.
@@ -49,6 +53,10 @@ func (s *Server) newLimits(most int) {
 		},
 		waiting: &quota.Limit{Name: "waiting-reads", Setting: "waiting-reads", Most: c.WaitingReads, Unit: "large reads that wait for their turn", Shared: true},
 	}
+	s.limits.delay = &quota.Limit{
+		Name: "queue-delay", Setting: "max-queue-delay", Most: int(c.MaxQueueDelay / time.Millisecond), Unit: "milliseconds that requests wait", Shared: true,
+	}
+	s.limits.gate = overload.New(s.limits.delay, s.opts.Clock)
 	// Half of the processors remain for small requests.
 	s.limits.reads = quota.NewTurns((runtime.GOMAXPROCS(0)+1)/2, s.limits.waiting)
 }
@@ -64,7 +72,7 @@ func amounts(q *config.Quotas, connections int) quota.Amounts {
 
 // all returns every limit, for the metrics.
 func (l *limits) all() []*quota.Limit {
-	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App, l.waiting}, l.guard.Limits()...)
+	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App, l.waiting, l.delay}, l.guard.Limits()...)
 }
 
 // admitGrant counts a new token of the token endpoint, and marks the connection of a client
@@ -84,6 +92,13 @@ func newConnectionCollector(t *connections) *collector[connectionStats] {
 	c.gauge("open", "Connections to the API.", func(s *connectionStats) float64 { return float64(s.open) })
 	c.counter("closed_anonymous_total", "Idle connections on which no request had a token, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedAnonymous) })
 	c.counter("closed_idle_total", "Other idle connections, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedIdle) })
+	return c
+}
+
+// newOverloadCollector has what the gate does; its refusals are those of the limit queue-delay.
+func newOverloadCollector(g *overload.Gate) *collector[time.Duration] {
+	c := collect("porchlight_overload_", g.Refusing)
+	c.gauge("seconds", "For how long the server has been refusing requests because more come than it can answer; 0 if it is not.", func(d *time.Duration) float64 { return d.Seconds() })
 	return c
 }
 

@@ -57,7 +57,7 @@ func (s *Server) newMetrics() {
 		}
 		return s.webhooks.deliverer.Stats()
 	}))
-	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
+	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()), newOverloadCollector(s.limits.gate))
 	s.metrics.MustRegister(newCertificateCollector(s.certificates))
 	if s.backups != nil {
 		s.metrics.MustRegister(newBackupCollector(s.backups.Stats))

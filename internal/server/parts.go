@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -43,6 +44,9 @@ func (s *Server) parts() []*part {
 		{name: "deletions of accounts", start: func(ctx context.Context) error { s.tenants.Run(ctx); return nil }},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
+	if s.limits.gate != nil {
+		all = append(all, &part{name: "overload", start: s.watchQueue})
+	}
 	if s.telemetry != nil {
 		all = append(all, &part{name: "telemetry", start: s.telemetry.Run})
 	}
@@ -68,6 +72,21 @@ func (s *Server) parts() []*part {
 		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { source.Run(ctx); return nil }})
 	}
 	return all
+}
+
+// watchQueue measures how long requests wait, and refuses some while it is too long.
+func (s *Server) watchQueue(ctx context.Context) error {
+	if s.opts.QueueProbe != nil {
+		s.limits.gate.Run(ctx, s.opts.QueueProbe)
+		return nil
+	}
+	pipe, err := overload.OpenPipe()
+	if err != nil {
+		return err
+	}
+	defer pipe.Close()
+	s.limits.gate.Run(ctx, pipe.Probe)
+	return nil
 }
 
 // every calls do at intervals until ctx ends.

@@ -37,6 +37,7 @@ import (
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/telemetry"
@@ -60,6 +61,8 @@ type Options struct {
 	// Watchdog is how long systemd waits for a keepalive before it restarts the
 	// server; 0: it expects none.
 	Watchdog time.Duration
+	// QueueProbe measures how long requests wait; nil: a pipe does. Tests replace it.
+	QueueProbe overload.Probe
 	// Timeouts of the API's connections. Tests shorten them.
 	Timeouts Timeouts
 }

@@ -118,7 +118,7 @@ func (s *Server) compose() {
 	oauth.Headers = zoom.Announce
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
-	observer.Tracer = s.tracer()
+	observer.Tracer, observer.Gate = s.tracer(), s.limits.gate
 	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit
 	native.Measure = s.newMeasure(observer)
 	rt := wire.NewRouter(observer, native)

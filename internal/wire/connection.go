@@ -2,8 +2,10 @@ package wire
 
 import (
 	"net/http"
+	"time"
 
 	"porchlight.dev/porchlight/internal/netconn"
+	"porchlight.dev/porchlight/internal/overload"
 )
 
 // A Connection is the listener's view of the connection of a request.
@@ -52,4 +54,43 @@ func (f *Facts) admitted() error {
 		f.Header()["Connection"] = []string{"close"}
 	}
 	return err
+}
+
+// A Pauser is a connection whose next request can be left unread for a while.
+type Pauser interface {
+	Pause(d time.Duration)
+	// Waited reports whether the request under way was left unread.
+	Waited() bool
+}
+
+// Admit returns the error for a request that is refused because the server is overloaded,
+// or nil. A client that was told when to try again is not heard before, or it would cost
+// what the refusal spared: conn, which carries one request at a time, is paused until then.
+func (o *Observer) Admit(f *Facts, conn Pauser) error {
+	read := f.method == http.MethodGet || f.method == http.MethodHead || f.method == http.MethodOptions
+	admitted, err := o.Gate.Admit(overload.Kind{
+		Update: !read, Commits: !read && f.method != http.MethodPost, Waited: conn != nil && conn.Waited(),
+	})
+	if err == nil {
+		f.admission = admitted
+		return nil
+	}
+	if conn != nil && !f.proxied {
+		conn.Pause(err.RetryAfter)
+	}
+	return err
+}
+
+// Leave ends what Admit has begun, if the request is answered elsewhere.
+func (o *Observer) Leave(f *Facts) { o.leave(f, 0, false) }
+
+func (o *Observer) leave(f *Facts, took time.Duration, committed bool) {
+	o.Gate.End(f.admission, took, committed)
+	f.admission = overload.Request{}
+}
+
+// admit is Admit for a request of net/http.
+func (o *Observer) admit(f *Facts, r *http.Request) error {
+	conn, _ := netconn.As[Pauser](Conn(r)) // HTTP/2 has none
+	return o.Admit(f, conn)
 }

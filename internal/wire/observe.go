@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -24,6 +25,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/telemetry"
 )
@@ -40,6 +42,8 @@ type Observer struct {
 	Audit audit.Repeater
 	// Tracer traces requests; nil: none. Set it before serving.
 	Tracer *telemetry.Tracer
+	// Gate refuses requests while the server is overloaded; nil: never. Set it before serving.
+	Gate *overload.Gate
 
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
@@ -107,6 +111,8 @@ type Facts struct {
 	code      string // of the error, in the dialect's terms
 
 	connection Connection // nil: unknown
+	admission  overload.Request
+	proxied    bool // the connection is a trusted proxy's, which has requests of many clients
 
 	span       *telemetry.Span // nil: the request is not traced
 	responding time.Time       // when the response began, if it is traced
@@ -203,7 +209,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 	*f = Facts{ResponseWriter: w, method: r.Method, path: appendPath(f.path[:0], r), remote: r.RemoteAddr, connection: connectionOf(r)}
 	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
 	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
-	if f.trace(o, m, r.Header["Traceparent"], r.Header["Tracestate"]); f.span != nil {
+	if f.trace(o, m, r.Header["Traceparent"]); f.span != nil {
 		r = r.WithContext(telemetry.With(r.Context(), f.span))
 	}
 	h := w.Header()
@@ -248,7 +254,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 // identify records when a request came, from whom, and its id. by is what the peer
 // reports; nil: the peer is not a trusted proxy.
 func (o *Observer) identify(f *Facts, peer Client, by *Forwarded) {
-	f.start, f.client = o.clock(), peer
+	f.start, f.client, f.proxied = o.clock(), peer, by != nil
 	if by != nil {
 		o.Proxies.follow(&f.client, by)
 	}
@@ -259,6 +265,7 @@ func (o *Observer) identify(f *Facts, peer Client, by *Forwarded) {
 func (o *Observer) record(ctx context.Context, f *Facts, m *Meter, status int) {
 	elapsed := o.clock().Sub(f.start)
 	f.endSpan(m, status, elapsed)
+	o.leave(f, elapsed, status < http.StatusMultipleChoices)
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
 	ordinary := status < 500 || status == http.StatusNotImplemented || status == http.StatusInsufficientStorage // the store logs a full disk once
@@ -295,7 +302,7 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 		}
 		err = o.panicked(r.Context(), v)
 	}()
-	if err := f.admitted(); err != nil {
+	if err := cmp.Or(f.admitted(), o.admit(f, r)); err != nil {
 		return err
 	}
 	return h(f, r)

@@ -17,9 +17,8 @@ type Arrival struct {
 	Forwarded  *Forwarded
 	Connection Connection // nil: unknown
 	Meter      *Meter     // of its route
-	// Parents are its headers traceparent, and States those tracestate, if requests are
-	// traced.
-	Parents, States []string
+	// Parents are its headers traceparent, if requests are traced.
+	Parents []string
 }
 
 // Begin starts the facts of a request that is answered outside net/http. Unless End
@@ -27,7 +26,7 @@ type Arrival struct {
 func (o *Observer) Begin(f *Facts, a *Arrival) {
 	*f = Facts{method: a.Method, path: a.Path, remote: a.Remote, connection: a.Connection}
 	o.identify(f, a.Peer, a.Forwarded)
-	f.trace(o, a.Meter, a.Parents, a.States)
+	f.trace(o, a.Meter, a.Parents)
 }
 
 // End counts and logs the answer of a request.

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// overloadClients send requests at their own times, whatever the server does, as clients
+// that do not know of each other.
+const overloadClients = 1000
+
+// inTime is when an answer still helps its client.
+const inTime = 250 * time.Millisecond
+
+// overload measures what the server answers when more requests come than it can answer. The
+// server has one processor, and the clients have the others.
+func (r *run) overload(b *binary) error {
+	s, err := r.seed(r.reference())
+	if err != nil {
+		return err
+	}
+	if runtime.NumCPU() < 2 {
+		return errors.New("this needs two processors")
+	}
+	if err := pin(os.Getpid(), 1, runtime.NumCPU()); err != nil {
+		return err
+	}
+	defer func() { _ = pin(os.Getpid(), 0, runtime.NumCPU()) }() // as it was before
+	for _, mode := range []struct{ name, flag string }{{"refusing", "--max-queue-delay=50ms"}, {"never refusing", "--max-queue-delay=0s"}} {
+		if err := r.overloadCurve(b, s, mode.name, mode.flag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) overloadCurve(b *binary, s *seeded, name, flag string) error {
+	p, err := b.serve(s.dir, flag)
+	if err != nil {
+		return err
+	}
+	defer p.stop(syscall.SIGTERM)
+	if err := pin(p.cmd.Process.Pid, 0, 1); err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		name    string
+		status  int
+		request func([]byte, *rand.Rand) []byte
+	}{{"Zoom's PUT", 204, s.put}, {"native PUT", 200, s.nativePut}} {
+		peak, err := r.peak(p, kind.status, kind.request)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s, %s: peak %.0f/s, with at most %d connections\n", kind.name, name, peak, peakConns)
+		fmt.Printf("%8s %9s %9s %9s %9s %9s %9s %9s %9s\n", "offered", "sent/s", "good/s", "of peak", "p50, ms", "p99, ms", "refused/s", "p50, ms", "p99, ms")
+		for _, times := range []float64{0.5, 0.8, 1, 1.5, 2, 5} {
+			o := openLoad{address: p.address, rate: times * peak, duration: 2 * r.seconds, request: kind.request}
+			got, err := o.run()
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%7.1f× %9.0f %9.0f %8.0f%% %9.1f %9.1f %9.0f %9.1f %9.1f\n", times, got.rate(got.sent), got.rate(got.good), 100*got.rate(got.good)/peak,
+				percentile(got.answered, .5), percentile(got.answered, .99), got.rate(len(got.refused)), percentile(got.refused, .5), percentile(got.refused, .99))
+		}
+	}
+	return nil
+}
+
+// percentile is in milliseconds.
+func percentile(sorted []time.Duration, p float64) float64 {
+	r := result{latencies: sorted}
+	return ms(r.percentile(p))
+}
+
+const peakConns = 256
+
+// peak is what the server answers in a second at its best.
+func (r *run) peak(p *process, status int, request func([]byte, *rand.Rand) []byte) (best float64, err error) {
+	for _, conns := range []int{64, peakConns} {
+		got, err := (&load{address: p.address, conns: conns, duration: r.seconds, status: status, request: request}).run()
+		if err != nil {
+			return 0, err
+		}
+		best = max(best, got.perSecond)
+	}
+	return best, nil
+}
+
+// nativePut sets a user's own status through the native API, which has no fast path.
+func (s *seeded) nativePut(b []byte, random *rand.Rand) []byte {
+	const body = `{"source":"meeting","status":"in_meeting"}`
+	b = append(b, "PUT /v1/users/"...)
+	b = append(b, s.IDs[random.IntN(len(s.IDs))]...)
+	b = append(b, "/claims/bench HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
+	b = append(b, s.Token...)
+	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	return append(append(b, "\r\n\r\n"...), body...)
+}
+
+// An openLoad sends requests at random times, rate of them a second. A client whose request
+// has no answer yet does not send the next one.
+type openLoad struct {
+	address  string
+	rate     float64
+	duration time.Duration
+	request  func(b []byte, random *rand.Rand) []byte
+}
+
+// An openResult has latencies from sending to the answer, sorted.
+type openResult struct {
+	duration          time.Duration
+	sent, good        int
+	answered, refused []time.Duration
+}
+
+func (r *openResult) rate(n int) float64 { return float64(n) / r.duration.Seconds() }
+
+func (o *openLoad) run() (*openResult, error) {
+	total := &openResult{duration: o.duration}
+	var mu sync.Mutex
+	var failure error
+	var group sync.WaitGroup
+	end := time.Now().Add(o.duration)
+	for i := range overloadClients {
+		group.Go(func() {
+			got, err := o.client(rand.New(rand.NewPCG(uint64(i), uint64(end.UnixNano()))), end)
+			mu.Lock()
+			defer mu.Unlock()
+			failure = cmp.Or(failure, err)
+			total.add(got)
+		})
+	}
+	group.Wait()
+	slices.Sort(total.answered)
+	slices.Sort(total.refused)
+	return total, failure
+}
+
+func (r *openResult) add(o openResult) {
+	r.sent += o.sent
+	r.good += o.good
+	r.answered = append(r.answered, o.answered...)
+	r.refused = append(r.refused, o.refused...)
+}
+
+func (o *openLoad) client(random *rand.Rand, end time.Time) (got openResult, err error) {
+	conn, err := net.Dial("tcp", o.address)
+	if err != nil {
+		return got, err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(end.Add(10 * time.Second))
+	reader := bufio.NewReaderSize(conn, 4096)
+	gap := func() time.Duration {
+		return time.Duration(min(5, random.ExpFloat64()*overloadClients/o.rate) * float64(time.Second)) // the server closes a new connection that sends nothing
+	}
+	var request []byte
+	for next := time.Now().Add(gap()); next.Before(end); next = next.Add(gap()) {
+		time.Sleep(time.Until(next))
+		request = o.request(request[:0], random)
+		sent := time.Now()
+		if _, err := conn.Write(request); err != nil {
+			return got, err
+		}
+		status, err := readStatus(reader)
+		if err != nil {
+			return got, err
+		}
+		now := time.Now()
+		if now.After(next) {
+			next = now // it has sent nothing meanwhile
+		}
+		got.sent++
+		switch took := now.Sub(sent); status {
+		case 200, 201, 204:
+			got.answered = append(got.answered, took)
+			if took <= inTime {
+				got.good++
+			}
+		case 503:
+			got.refused = append(got.refused, took)
+		default:
+			return got, fmt.Errorf("unexpected status %d", status)
+		}
+	}
+	return got, nil
+}
+
+// readStatus reads one response that has a Content-Length or no body.
+func readStatus(reader *bufio.Reader) (status int, err error) {
+	length := 0
+	for first := true; ; first = false {
+		line, err := reader.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return 0, err
+		case first && len(line) < 12:
+			return 0, fmt.Errorf("unexpected response %q", line)
+		case first:
+			if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+				return 0, err
+			}
+		case len(line) <= 2:
+			_, err = io.CopyN(io.Discard, reader, int64(length))
+			return status, err
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, err
+			}
+		}
+	}
+}

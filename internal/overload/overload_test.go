@@ -1,0 +1,210 @@
+package overload_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/overload"
+	"porchlight.dev/porchlight/internal/quota"
+)
+
+const (
+	target = 50 * time.Millisecond
+	second = time.Second
+)
+
+func newGate() *overload.Gate {
+	return overload.New(&quota.Limit{Name: "queue-delay", Most: int(target / time.Millisecond)}, time.Now)
+}
+
+// A server is one that answers requests at a rate, whose queue requests and probes join.
+type server struct {
+	gate  *overload.Gate
+	serve time.Duration // for each request
+	free  time.Time     // when it has answered all that were admitted
+}
+
+// probe waits behind the requests of the queue.
+func (s *server) probe() time.Duration {
+	wait := max(0, time.Until(s.free))
+	time.Sleep(wait)
+	return wait
+}
+
+// offer sends requests for a while, rate of them a second, and returns how many of them were
+// admitted, and the longest time that one waited in the last half.
+func (s *server) offer(rate int, duration time.Duration, kind overload.Kind) (admitted, refused int, longest time.Duration) {
+	end := time.Now().Add(duration)
+	for begun := time.Now(); time.Now().Before(end); time.Sleep(second / time.Duration(rate)) {
+		request, err := s.gate.Admit(kind)
+		if err != nil {
+			refused++
+			continue
+		}
+		admitted++
+		s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
+		wait := time.Until(s.free)
+		if time.Since(begun) > duration/2 {
+			longest = max(longest, wait)
+		}
+		time.AfterFunc(wait, func() { s.gate.End(request, wait, true) })
+	}
+	return admitted, refused, longest
+}
+
+func TestGoodput(t *testing.T) {
+	const capacity = 1000
+	for _, c := range []struct {
+		name     string
+		kind     overload.Kind
+		rate     int
+		most     time.Duration // that a request may wait
+		refusing bool
+	}{
+		{"reads below the capacity", overload.Kind{}, capacity / 2, target, false},
+		{"reads at five times the capacity", overload.Kind{}, 5 * capacity, 10 * target, true},
+		{"updates below the capacity", overload.Kind{Update: true, Commits: true}, capacity / 2, target, false},
+		{"updates at five times the capacity", overload.Kind{Update: true, Commits: true}, 5 * capacity, 4 * target, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{gate: newGate(), serve: second / capacity}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				probe := s.probe
+				if c.kind.Commits {
+					probe = func() time.Duration { return 0 } // the queue is in the store
+				}
+				go s.gate.Run(ctx, probe)
+				const duration = 20 * second
+				admitted, refused, longest := s.offer(c.rate, duration, c.kind)
+				rate := float64(admitted) / duration.Seconds()
+				if want := 0.8 * float64(min(c.rate, capacity)); rate < want || longest > c.most {
+					t.Errorf("%.0f requests a second were answered, the last within %v, want %.0f within %v", rate, longest, want, c.most)
+				}
+				if (refused > 0) != c.refusing || (s.gate.Refusing() > 0) != c.refusing {
+					t.Errorf("%d requests were refused, the gate refuses for %v", refused, s.gate.Refusing())
+				}
+				time.Sleep(2 * time.Minute) // nobody asks
+				if got := s.gate.Refusing(); got > 0 {
+					t.Errorf("without requests, the gate refuses for %v", got)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// A slow disk or network is no queue: refusing requests would make nothing faster.
+func TestSlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := newGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go gate.Run(ctx, func() time.Duration { return 0 })
+		const commit = 300 * time.Millisecond
+		refused := 0
+		send := func(atOnce int) {
+			for range atOnce {
+				request, err := gate.Admit(overload.Kind{Update: true, Commits: true})
+				if err != nil {
+					refused++
+					continue
+				}
+				time.AfterFunc(commit, func() { gate.End(request, commit, true) })
+			}
+			time.Sleep(commit)
+		}
+		for range 10 {
+			send(4)
+		}
+		for range 100 {
+			send(200)
+		}
+		if refused > 0 {
+			t.Errorf("%d updates were refused", refused)
+		}
+		time.Sleep(second)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// A process that gets no processor for a while has no queue either.
+func TestBusyMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := newGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go gate.Run(ctx, func() time.Duration { time.Sleep(second); return second })
+		for range 100 {
+			if _, err := gate.Admit(overload.Kind{}); err != nil {
+				t.Fatal("a request was refused")
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		cancel()
+		time.Sleep(2 * second) // for the probe
+		synctest.Wait()
+	})
+}
+
+// Reads are refused before updates, and nobody who has waited as told is refused again.
+func TestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{gate: newGate(), serve: second / 1000}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.gate.Run(ctx, s.probe)
+		refused := map[overload.Kind]int{}
+		kinds := []overload.Kind{{}, {Update: true}, {Waited: true}}
+		for range 20_000 {
+			for _, kind := range kinds[:2] { // half of what comes is updates: those alone can be answered
+				_, err := s.gate.Admit(kind)
+				if err != nil {
+					refused[kind]++
+					continue
+				}
+				s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
+			}
+			if _, err := s.gate.Admit(kinds[2]); err != nil {
+				refused[kinds[2]]++
+			}
+			time.Sleep(second / 900)
+		}
+		if reads, updates, waited := refused[kinds[0]], refused[kinds[1]], refused[kinds[2]]; reads < 5000 || updates > reads/3 || waited > 0 {
+			t.Errorf("%d reads, %d updates and %d that had waited were refused", reads, updates, waited)
+		}
+		cancel()
+		time.Sleep(second)
+		synctest.Wait()
+	})
+}
+
+func TestOff(t *testing.T) {
+	gate := overload.New(new(quota.Limit), time.Now)
+	if _, err := gate.Admit(overload.Kind{}); err != nil || gate.Refusing() != 0 {
+		t.Error("a gate without a limit refuses requests")
+	}
+	gate.Run(t.Context(), nil) // returns
+}
+
+func TestPipe(t *testing.T) {
+	p, err := overload.OpenPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for range 3 {
+		if got := p.Probe(); got > time.Minute {
+			t.Errorf("the probe took %v", got)
+		}
+	}
+	p.Close()
+	if got := p.Probe(); got != 0 {
+		t.Errorf("a closed pipe gives %v", got)
+	}
+}
