@@ -28,6 +28,7 @@ type Exchange struct {
 	segment   []byte
 	forwarded wire.Forwarded
 	parents   []string // the headers traceparent, if requests are traced
+	states    []string // the headers tracestate, likewise
 	arrived   wire.Arrival
 	facts     wire.Facts
 	fields    fields

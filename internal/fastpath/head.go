@@ -21,6 +21,7 @@ const (
 	forwardedHost
 	requestID
 	traceparent
+	tracestate
 )
 
 // maxName is the length of the longest name in kinds.
@@ -73,7 +74,7 @@ var kinds = map[string]kind{
 	"request-id":            harmless,
 	"sentry-trace":          harmless,
 	"traceparent":           traceparent,
-	"tracestate":            harmless,
+	"tracestate":            tracestate,
 	"uber-trace-id":         harmless,
 	"x-amzn-trace-id":       harmless,
 	"x-b3-flags":            harmless,
@@ -153,6 +154,10 @@ func (x *Exchange) readHead() bool {
 			if x.server.observer.Tracer != nil {
 				x.parents = append(x.parents, string(f.Value))
 			}
+		case tracestate:
+			if x.server.observer.Tracer != nil {
+				x.states = append(x.states, string(f.Value))
+			}
 		default:
 			return false
 		}
@@ -192,7 +197,7 @@ func (x *Exchange) forward(values *[]string, value []byte) {
 func (x *Exchange) arrival() *wire.Arrival {
 	x.arrived = wire.Arrival{
 		Method: x.route.method, Path: x.request.Target, Remote: x.peer.remote, Peer: x.peer.client, Connection: x.peer.connection,
-		Meter: x.route.meter, Parents: x.parents,
+		Meter: x.route.meter, Parents: x.parents, States: x.states,
 	}
 	if x.peer.trusted {
 		x.arrived.Forwarded = &x.forwarded

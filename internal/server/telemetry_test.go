@@ -140,7 +140,7 @@ func testTraces(t *testing.T, fast bool) {
 		t.Helper()
 		headers := []string{"Authorization", "Bearer " + r.made.AccessToken, "Content-Type", "application/json"}
 		for _, p := range parent {
-			headers = append(headers, "Traceparent", p)
+			headers = append(headers, "Traceparent", p, "Tracestate", "vendor=of-the-test")
 		}
 		response, answer := r.roundTrip(t, "PUT", "/v2/users/"+r.made.OwnerID+"/presence_status", `{"status":"`+status+`"}`, headers...)
 		if response.StatusCode != http.StatusNoContent {
@@ -204,6 +204,11 @@ func checkTraces(t *testing.T, c *telemetryCollector, header http.Header) {
 	}
 	if got := c.trace(sampledTrace); !slices.Equal(got, want) {
 		t.Errorf("the trace has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, s := range c.spans {
+		if hex.EncodeToString(s.GetTraceId()) == sampledTrace && s.GetTraceState() != "vendor=of-the-test" {
+			t.Errorf("the span %q has the tracestate %q", s.GetName(), s.GetTraceState())
+		}
 	}
 	parts := strings.Split(header.Get("Traceparent"), "-")
 	if len(parts) != 4 || parts[3] != "01" {

@@ -32,48 +32,64 @@ const (
 	attempts     = 3
 	firstBackoff = time.Second
 	maxAnswer    = 64 << 10
+	// maxRetryAfter bounds what a collector may ask for, so that a wrong header does not
+	// end the export.
+	maxRetryAfter = 5 * time.Minute
 )
 
-// send sends a message, again if the collector asks for it or cannot be reached.
+// send sends a message, again if the collector asks for it or cannot be reached. It waits
+// as long as the collector says, or longer each time.
 func (c *collector) send(ctx context.Context, m proto.Message) error {
 	body, err := proto.Marshal(m)
 	if err != nil {
 		return err
 	}
 	for n, backoff := 1, firstBackoff; ; n, backoff = n+1, 2*backoff {
-		again, err := c.post(ctx, body)
+		again, after, err := c.post(ctx, body)
 		if err == nil || !again || n == attempts {
 			return err
 		}
 		select {
-		case <-time.After(backoff):
+		case <-time.After(max(backoff, after)):
 		case <-ctx.Done():
 			return err
 		}
 	}
 }
 
-// post sends a body once, and reports whether to send it again.
-func (c *collector) post(ctx context.Context, body []byte) (again bool, err error) {
+// post sends a body once, and reports whether to send it again, and after how long at the
+// earliest.
+func (c *collector) post(ctx context.Context, body []byte) (again bool, after time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	request.Header = c.header.Clone()
 	request.Header.Set("Content-Type", "application/x-protobuf")
 	response, err := c.client.Do(request)
 	if err != nil {
-		return true, withoutURL(err)
+		return true, 0, withoutURL(err)
 	}
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswer)) // to keep the connection
 	switch response.StatusCode {
 	case http.StatusOK, http.StatusAccepted, http.StatusNoContent:
-		return false, nil
+		return false, 0, nil
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		again = true
 	}
-	return again, fmt.Errorf("the collector answered %s", response.Status)
+	return again, retryAfter(response.Header.Get("Retry-After")), fmt.Errorf("the collector answered %s", response.Status)
+}
+
+// retryAfter reads the header Retry-After, a number of seconds or a date; 0: there is none.
+func retryAfter(text string) time.Duration {
+	after := time.Duration(0)
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		after = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		after = time.Until(at)
+	}
+	return min(max(after, 0), maxRetryAfter)
 }
 
 // withoutURL is an error without the URL, which may contain a password.

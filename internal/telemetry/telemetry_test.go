@@ -2,13 +2,18 @@ package telemetry_test
 
 import (
 	"context"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"porchlight.dev/porchlight/internal/telemetry"
 )
@@ -46,7 +51,7 @@ func TestForcedTraces(t *testing.T) {
 		var got [2]int
 		for second := range got {
 			for range 1000 {
-				if tracer.Serve("GET", c.parent, begin.Add(time.Duration(second)*time.Second)) != nil {
+				if tracer.Serve("GET", c.parent, nil, begin.Add(time.Duration(second)*time.Second)) != nil {
 					got[second]++
 				}
 			}
@@ -54,6 +59,44 @@ func TestForcedTraces(t *testing.T) {
 		if got != c.want {
 			t.Errorf("share %v, traceparent %q: %v requests traced, want %v", c.sample, c.parent, got, c.want)
 		}
+	}
+}
+
+// TestTraceState: the header tracestate goes on with the spans of a request, in all its
+// lines. One that is malformed is dropped, and leaves the trace as it is.
+func TestTraceState(t *testing.T) {
+	for _, row := range []struct {
+		states []string
+		want   string
+	}{
+		{nil, ""},
+		{[]string{"a=1,b=2"}, "a=1,b=2"},
+		{[]string{"a=1", "b=2"}, "a=1,b=2"},
+		{[]string{"a=1", "no state"}, ""},
+		{[]string{strings.Repeat("a=1,", 100)}, ""},
+	} {
+		sent := make(chan *tracepb.Span, 1)
+		collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			var traces tracepb.TracesData
+			if err := proto.Unmarshal(body, &traces); err != nil {
+				t.Error(err)
+			}
+			sent <- traces.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0]
+		}))
+		made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Getenv: func(name string) string {
+			return map[string]string{"OTEL_METRICS_EXPORTER": "none"}[name]
+		}})
+		made.Tracer.Serve("GET", sampled, row.states, time.Now()).End()
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if err := made.Run(ended); err != nil {
+			t.Fatal(err)
+		}
+		if span := <-sent; span.GetTraceState() != row.want || hex.EncodeToString(span.GetTraceId()) != sampled[3:35] {
+			t.Errorf("%q became %q in the trace %x", row.states, span.GetTraceState(), span.GetTraceId())
+		}
+		collector.Close()
 	}
 }
 
@@ -71,7 +114,7 @@ func TestRedirectOfCollector(t *testing.T) {
 	made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Headers: "X-Api-Key=secret", Getenv: func(name string) string {
 		return map[string]string{"OTEL_METRICS_EXPORTER": "none"}[name]
 	}})
-	made.Tracer.Serve("GET", sampled, time.Now()).End()
+	made.Tracer.Serve("GET", sampled, nil, time.Now()).End()
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if err := made.Run(ended); err != nil { // sends what there is

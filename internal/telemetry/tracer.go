@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,8 +46,9 @@ func (t *Tracer) mayForce(now time.Time) bool {
 
 // Serve begins the span of a request that the server answers. parent is its header
 // traceparent, "" without one: a request of a trace is traced if the trace is sampled, unless
-// there are too many, and of the others some are.
-func (t *Tracer) Serve(name, parent string, begin time.Time) *Span {
+// there are too many, and of the others some are. states are its headers tracestate, which
+// the spans of the request carry on.
+func (t *Tracer) Serve(name, parent string, states []string, begin time.Time) *Span {
 	if t == nil {
 		return nil
 	}
@@ -57,7 +59,7 @@ func (t *Tracer) Serve(name, parent string, begin time.Time) *Span {
 	case rand.Float64() >= t.sample && (!ok || !t.mayForce(begin)): //nolint:gosec // no secret
 		return nil
 	case ok:
-		ctx = trace.ContextWithRemoteSpanContext(ctx, from)
+		ctx = trace.ContextWithRemoteSpanContext(ctx, withState(from, states))
 	}
 	_, span := t.tracer.Start(ctx, name, trace.WithTimestamp(begin), trace.WithSpanKind(trace.SpanKindServer))
 	return &Span{t, span}
@@ -155,6 +157,19 @@ func parseParent(text string) (trace.SpanContext, bool) {
 	c.TraceFlags = trace.TraceFlags(flags[0]) & trace.FlagsSampled
 	from := trace.NewSpanContext(c)
 	return from, from.IsValid() && version[0] != 0xff
+}
+
+// withState adds the header tracestate. One that is malformed counts as none, and does not
+// make the parent invalid.
+func withState(from trace.SpanContext, states []string) trace.SpanContext {
+	if len(states) == 0 {
+		return from
+	}
+	state, err := trace.ParseTraceState(strings.Join(states, ","))
+	if err != nil {
+		return from
+	}
+	return from.WithTraceState(state)
 }
 
 func lowerHex(text string) bool {

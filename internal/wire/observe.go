@@ -209,7 +209,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 	*f = Facts{ResponseWriter: w, method: r.Method, path: appendPath(f.path[:0], r), remote: r.RemoteAddr, connection: connectionOf(r)}
 	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
 	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
-	if f.trace(o, m, r.Header["Traceparent"]); f.span != nil {
+	if f.trace(o, m, r.Header["Traceparent"], r.Header["Tracestate"]); f.span != nil {
 		r = r.WithContext(telemetry.With(r.Context(), f.span))
 	}
 	h := w.Header()

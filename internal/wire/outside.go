@@ -17,8 +17,9 @@ type Arrival struct {
 	Forwarded  *Forwarded
 	Connection Connection // nil: unknown
 	Meter      *Meter     // of its route
-	// Parents are its headers traceparent, if requests are traced.
-	Parents []string
+	// Parents are its headers traceparent, and States those tracestate, if requests are
+	// traced.
+	Parents, States []string
 }
 
 // Begin starts the facts of a request that is answered outside net/http. Unless End
@@ -26,7 +27,7 @@ type Arrival struct {
 func (o *Observer) Begin(f *Facts, a *Arrival) {
 	*f = Facts{method: a.Method, path: a.Path, remote: a.Remote, connection: a.Connection}
 	o.identify(f, a.Peer, a.Forwarded)
-	f.trace(o, a.Meter, a.Parents)
+	f.trace(o, a.Meter, a.Parents, a.States)
 }
 
 // End counts and logs the answer of a request.

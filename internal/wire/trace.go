@@ -8,9 +8,9 @@ import (
 	"porchlight.dev/porchlight/internal/telemetry"
 )
 
-// trace begins the span of a request, if it is traced. parents are its headers traceparent:
-// several count as none.
-func (f *Facts) trace(o *Observer, m *Meter, parents []string) {
+// trace begins the span of a request, if it is traced. parents are its headers traceparent,
+// of which several count as none, and states those tracestate.
+func (f *Facts) trace(o *Observer, m *Meter, parents, states []string) {
 	if o.Tracer == nil {
 		return
 	}
@@ -18,7 +18,7 @@ func (f *Facts) trace(o *Observer, m *Meter, parents []string) {
 	if len(parents) == 1 {
 		parent = parents[0]
 	}
-	f.span = o.Tracer.Serve(m.name, parent, f.start)
+	f.span = o.Tracer.Serve(m.name, parent, states, f.start)
 }
 
 // Responding records that the response of a request begins, which its trace shows.

@@ -14,8 +14,6 @@ func TestLastLook(t *testing.T) {
 	t.Parallel()
 	s, p := openThroughProxy(t, startServers(t, 1), 200*time.Millisecond)
 	defer closeStore(t, s)
-	p.dropResponses.Store(true)
-	defer p.restore()
 	for name, c := range map[string]struct {
 		made bool
 		err  error
@@ -25,11 +23,16 @@ func TestLastLook(t *testing.T) {
 		"not there yet": {want: store.ErrUnknown},
 		"check fails":   {err: errors.New("no answer"), want: store.ErrUnknown},
 	} {
+		p.dropResponses.Store(true)
 		checks := 0
 		err := s.Apply(t.Context(), func() (bool, error) { checks++; return c.made, c.err })
 		if !errors.Is(err, c.want) || checks == 0 {
 			t.Errorf("%s: %v after %d checks of the outcome, want %v", name, err, checks, c.want)
 		}
+		// The next one needs a new connection: one on which nothing arrives soon counts as lost.
+		before := s.Stats().Reconnects
+		p.restore()
+		waitFor(t, "another connection", func() bool { return s.Stats().Reconnects > before && s.Stats().Connected })
 	}
 	if got := s.Stats(); got.Unknown != 2 || got.Retries.Unanswered == 0 {
 		t.Errorf("counted %d unknown outcomes and %+v", got.Unknown, got.Retries)
