@@ -73,6 +73,10 @@ func New(t reporter) (*Validator, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newValidator(t, doc)
+}
+
+func newValidator(t reporter, doc *openapi3.T) (*Validator, error) {
 	router, err := legacy.NewRouter(doc)
 	if err != nil {
 		return nil, err
