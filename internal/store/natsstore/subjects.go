@@ -19,7 +19,7 @@ import (
 //	f.lease                        lease of the node that serves the store
 //	f.<digest>                     positions of readers, written by older versions: not read
 //	m                              identity of the store
-//	c                              probe of Check
+//	c                              probe of Check, and filler of Import
 //	r.<…>                          s.<…> republished, for other subscribers
 //
 // Ids are encoded, since ".", "*" and ">" are special in a subject. Each character of a

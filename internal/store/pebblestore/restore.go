@@ -20,7 +20,7 @@ const RestoringSuffix = ".restoring"
 // tableBytes is the size of the tables that a restore writes.
 const tableBytes = 16 << 20
 
-// ErrOccupied: a restore never changes an existing store.
+// ErrOccupied: a restore or an import never changes an existing store.
 var ErrOccupied = errors.New("the directory is not empty")
 
 // Restore creates the store in dir, which is missing or empty, from a backup. It calls
