@@ -279,7 +279,7 @@ func TestVisibilityConverges(t *testing.T) {
 		group.Wait()
 		want, err := w.directory.Rules(t.Context(), w.account, w.alice.ID)
 		w.must(err)
-		records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: w.alice.ID}})
+		records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: w.alice.ID}}, store.Freshness{})
 		w.must(err)
 		got, named := records[0].State.Rules, 0
 		for _, rule := range got.Watchers {

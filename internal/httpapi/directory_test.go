@@ -101,7 +101,7 @@ func TestInterruptedChangesAreCompleted(t *testing.T) {
 	w.setUserState(w.account, half.ID, presence.UserDeleted)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").want(204)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").problem(&api.NoUser)
-	records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: half.ID}})
+	records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: half.ID}}, store.Freshness{})
 	if err != nil || records[0].State.UserState != presence.UserDeleted {
 		t.Errorf("%+v, %v", records, err)
 	}

@@ -19,8 +19,8 @@ type hooked struct {
 	after func()
 }
 
-func (h *hooked) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	r, c, err := h.Store.Read(ctx, us)
+func (h *hooked) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
+	r, c, err := h.Store.Read(ctx, us, fresh)
 	if f := h.after; f != nil {
 		h.after = nil
 		f()

@@ -520,7 +520,7 @@ func (n *node) changeAtRandom(random *rand.Rand, id presence.UserID) {
 // isMember reports whether a user is active on record, and in one of the audiences.
 func (n *node) isMember(id presence.UserID, audiences []hub.Audience) bool {
 	u := store.User{Account: "a", ID: id}
-	records, _, err := n.store.Read(n.Context(), []store.User{u})
+	records, _, err := n.store.Read(n.Context(), []store.User{u}, store.Freshness{})
 	if err != nil {
 		n.Fatal(err)
 	}

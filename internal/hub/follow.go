@@ -251,7 +251,7 @@ func (l *loading) load(ctx context.Context) error {
 	for i := range l.wanted {
 		users[i] = store.User{Account: l.stream.account, ID: l.wanted[i].id}
 	}
-	records, cursor, err := l.stream.hub.opts.Store.Read(ctx, users)
+	records, cursor, err := l.stream.hub.opts.Store.Read(ctx, users, store.Freshness{})
 	if err != nil {
 		return err
 	}

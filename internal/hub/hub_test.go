@@ -297,7 +297,7 @@ type staleReads struct {
 	released    chan struct{}
 }
 
-func (l *staleReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (l *staleReads) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if l.blockedUser != "" && slices.Contains(us, store.User{Account: "a", ID: l.blockedUser}) {
 		select {
 		case <-l.released:
@@ -305,7 +305,7 @@ func (l *staleReads) Read(ctx context.Context, us []store.User) ([]store.Record,
 			return nil, store.Cursor{}, ctx.Err()
 		}
 	}
-	records, cursor, err := l.Store.Read(ctx, us)
+	records, cursor, err := l.Store.Read(ctx, us, fresh)
 	if l.afterRead != nil {
 		l.afterRead()
 	}
@@ -857,7 +857,7 @@ func (n *node) checkResumed(frames []frame, ids []presence.UserID) {
 		learn(f)
 	}
 	s.End(hub.CloseGone, 0)
-	records, _, err := n.store.Read(n.Context(), usersOf(followed))
+	records, _, err := n.store.Read(n.Context(), usersOf(followed), store.Freshness{})
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (h *Hub) addPage(ctx context.Context, r *roster, members []Member) error {
 	for i := range members {
 		users[i] = userOf(r.account, members[i].User)
 	}
-	records, _, err := h.opts.Store.Read(ctx, users)
+	records, _, err := h.opts.Store.Read(ctx, users, store.Freshness{})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func TestImportIsCompletedByARepeat(t *testing.T) {
 			asked = append(asked, store.User{Account: f.by.Account, ID: u.ID})
 		}
 	}
-	records, _, err := f.store.Read(t.Context(), asked)
+	records, _, err := f.store.Read(t.Context(), asked, store.Freshness{})
 	apptest.Check(t, err)
 	if len(asked) != n || len(records) != n {
 		t.Errorf("%d users with %d records, want %d of each", len(asked), len(records), n)

@@ -35,7 +35,7 @@ type Publisher interface {
 
 // Records reads users' records; a store.Store is one.
 type Records interface {
-	Read(ctx context.Context, users []store.User) ([]store.Record, store.Cursor, error)
+	Read(ctx context.Context, users []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error)
 }
 
 // Subscriptions are those of webhooks; *webhook.Registry has them.
@@ -110,7 +110,7 @@ func (p *Provisioner) resumeCreate(ctx context.Context, by *By, asked *directory
 	if !want.Equal(&found) {
 		return found, directory.ErrEmailTaken
 	}
-	records, _, err := p.Records.Read(ctx, []store.User{by.user(found.ID)})
+	records, _, err := p.Records.Read(ctx, []store.User{by.user(found.ID)}, store.Freshness{})
 	if err == nil && len(records) > 0 {
 		err = directory.ErrEmailTaken
 	}

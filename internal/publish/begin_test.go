@@ -111,7 +111,7 @@ func TestBeginNotOnRecord(t *testing.T) {
 		if _, err := begin(b, results, alice, claim); !errors.Is(err, publish.ErrNotOnRecord) {
 			t.Errorf("a user without a record: %v", err)
 		}
-		if records, _, err := n.store.Read(t.Context(), []store.User{alice}); err != nil || len(records) != 0 {
+		if records, _, err := n.store.Read(t.Context(), []store.User{alice}, store.Freshness{}); err != nil || len(records) != 0 {
 			t.Errorf("%d records, %v", len(records), err)
 		}
 		if result, err := begin(b, results, alice, presence.SetUserState{State: presence.UserActive}); err != nil || !result.Record.State.Exists() {

@@ -104,7 +104,7 @@ func (n *node) publish(e presence.Event) (publish.Result, error) {
 
 func (n *node) record(u store.User) *presence.State {
 	n.Helper()
-	records, _, err := n.store.Read(n.Context(), []store.User{u})
+	records, _, err := n.store.Read(n.Context(), []store.User{u}, store.Freshness{})
 	if err != nil || len(records) != 1 {
 		n.Fatalf("%d records, %v", len(records), err)
 	}
@@ -357,7 +357,7 @@ func TestUnknownUsers(t *testing.T) {
 		if _, err := n.Publish(t.Context(), stranger, store.Actor{}, signIn("s", time.Hour)); !errors.Is(err, errNoUser) {
 			t.Errorf("got %v", err)
 		}
-		records, _, err := n.store.Read(t.Context(), []store.User{stranger})
+		records, _, err := n.store.Read(t.Context(), []store.User{stranger}, store.Freshness{})
 		if err != nil || len(records) != 0 {
 			t.Errorf("%d records of an unknown user, %v", len(records), err)
 		}

@@ -74,7 +74,7 @@ func hasSession(state *presence.State, id presence.SessionID) bool {
 // refreshSoftly keeps a refresh in memory if the rules allow it. The returned record
 // includes the soft state.
 func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
-	records, _, err := p.store.Read(ctx, []store.User{u})
+	records, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{})
 	if err != nil || len(records) == 0 {
 		return store.Record{}, false, err
 	}
@@ -90,7 +90,7 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 		p.soft.remember(u, seen)
 		// The session may have ended since the record was read. The commit that ended it
 		// dropped the soft state of that time; what was added later is dropped here.
-		if records, _, err = p.store.Read(ctx, []store.User{u}); err != nil || len(records) == 0 {
+		if records, _, err = p.store.Read(ctx, []store.User{u}, store.Freshness{}); err != nil || len(records) == 0 {
 			return store.Record{}, false, err
 		}
 		p.soft.drop(u, nil, records[0].State)

@@ -179,8 +179,8 @@ func (r *hookedStore) Begin(u store.User, fn store.Decide, reply store.Reply) {
 	r.Store.Begin(u, fn, reply)
 }
 
-func (r *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	records, cursor, err := r.Store.Read(ctx, us)
+func (r *hookedStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
+	records, cursor, err := r.Store.Read(ctx, us, fresh)
 	callOnce(&r.afterRead)
 	return records, cursor, err
 }

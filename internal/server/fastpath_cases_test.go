@@ -353,11 +353,11 @@ type panicking struct {
 	read, begin, reply atomic.Bool
 }
 
-func (p *panicking) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (p *panicking) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if p.read.Load() {
 		panic("read")
 	}
-	return p.Store.Read(ctx, us)
+	return p.Store.Read(ctx, us, fresh)
 }
 
 func (p *panicking) Begin(u store.User, fn store.Decide, reply store.Reply) {

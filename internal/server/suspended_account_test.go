@@ -181,7 +181,7 @@ func (s *suspension) paused() {
 // shown is the status of the user in the store.
 func (s *suspension) shown() presence.Status {
 	s.t.Helper()
-	found, _, err := s.Provisioner().Records.Read(s.t.Context(), []store.User{{Account: presence.AccountID(s.made.AccountID), ID: presence.UserID(s.user)}})
+	found, _, err := s.Provisioner().Records.Read(s.t.Context(), []store.User{{Account: presence.AccountID(s.made.AccountID), ID: presence.UserID(s.user)}}, store.Freshness{})
 	apptest.Check(s.t, err)
 	return found[0].Shown.Status
 }

@@ -87,10 +87,10 @@ type blocked struct {
 	opened chan struct{}
 }
 
-func (b *blocked) Read(ctx context.Context, users []store.User) ([]store.Record, store.Cursor, error) {
+func (b *blocked) Read(ctx context.Context, users []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	b.reads.Add(1)
 	<-b.opened
-	return b.Store.Read(ctx, users)
+	return b.Store.Read(ctx, users, fresh)
 }
 
 func (b *blocked) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
@@ -120,7 +120,7 @@ func (e *entering) Done() <-chan struct{} {
 // panicking panics when records are read.
 type panicking struct{ store.Store }
 
-func (panicking) Read(context.Context, []store.User) ([]store.Record, store.Cursor, error) {
+func (panicking) Read(context.Context, []store.User, store.Freshness) ([]store.Record, store.Cursor, error) {
 	panic("a fault")
 }
 

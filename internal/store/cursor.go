@@ -7,6 +7,18 @@ type Cursor struct {
 	at    Position
 }
 
+// Freshness is how new a read must be where several processes share a store, each of which
+// may lag behind the others. The zero Freshness asks for nothing.
+type Freshness struct {
+	// AtLeast is a cursor: every change up to it must be visible. The read fails with
+	// ErrEpoch if the store did not issue the cursor: it is of another epoch, or the store
+	// is certain not to have reached it.
+	AtLeast Cursor
+	// Strong makes the read linearizable: every change must be visible that was
+	// acknowledged, to any process, before the read began.
+	Strong bool
+}
+
 // NewCursor is for backends: it gives the cursor of a position in their epoch.
 func NewCursor(epoch string, at Position) Cursor { return Cursor{epoch, at} }
 

@@ -39,11 +39,13 @@ type Store interface {
 	// one user that are begun one after another run in that order.
 	Begin(u User, fn Decide, reply Reply)
 
-	// Read gives the newest durable records, in the order of us, without users who
-	// have none. The cursor is never newer than any of the records: continuing
+	// Read gives durable records, in the order of us, without users who have none. They
+	// are at least as new as everything that this Store has stored or given before, and
+	// as fresh asks. The cursor is never newer than any of the records: continuing
 	// from it may repeat a change, but never skips one. A record changed after a
-	// cursor if its At is above the cursor's position.
-	Read(ctx context.Context, us []User) ([]Record, Cursor, error)
+	// cursor if its At is above the cursor's position. ErrUnavailable: records as new
+	// as that cannot be read now.
+	Read(ctx context.Context, us []User, fresh Freshness) ([]Record, Cursor, error)
 
 	// Watch calls fn with records as they become durable, in groups, in the order
 	// of positions. The first call has no records: its cursor is the start of the

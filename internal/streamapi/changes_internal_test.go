@@ -38,9 +38,9 @@ type hookedStore struct {
 	before func()
 }
 
-func (s *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (s *hookedStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	s.before()
-	return s.Store.Read(ctx, us)
+	return s.Store.Read(ctx, us, fresh)
 }
 
 // TestPollEndsBeforeAnswer: such a poll gets a retryable error and no empty answer.

@@ -50,7 +50,7 @@ type Reader struct {
 // Read is what viewer sees of one user.
 func (r *Reader) Read(ctx context.Context, account presence.AccountID, id presence.UserID, viewer Viewer) (View, store.Cursor, error) {
 	u := store.User{Account: account, ID: id}
-	records, cursor, err := r.Store.Read(ctx, []store.User{u})
+	records, cursor, err := r.Store.Read(ctx, []store.User{u}, store.Freshness{})
 	if err != nil {
 		return View{}, cursor, err
 	}
@@ -77,7 +77,7 @@ func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []pr
 		for i, id := range part {
 			users[i] = store.User{Account: account, ID: id}
 		}
-		records, cursor, err := r.Store.Read(ctx, users)
+		records, cursor, err := r.Store.Read(ctx, users, store.Freshness{})
 		if err != nil {
 			return nil, cursor, err
 		}
@@ -101,7 +101,7 @@ func (r *Reader) Active(ctx context.Context, account presence.AccountID, ids []p
 	for i, id := range ids {
 		users[i] = store.User{Account: account, ID: id}
 	}
-	records, _, err := r.Store.Read(ctx, users)
+	records, _, err := r.Store.Read(ctx, users, store.Freshness{})
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func (r *Registry) evaluate(ctx context.Context, targets []store.User) error {
 
 // evaluateBatch reads targets together, and in halves if one of them is unreadable.
 func (r *Registry) evaluateBatch(ctx context.Context, batch []store.User) error {
-	records, _, err := r.Store.Read(ctx, batch)
+	records, _, err := r.Store.Read(ctx, batch, store.Freshness{})
 	switch {
 	case err == nil:
 	case tail.Transient(err):

@@ -176,7 +176,7 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 
 // evaluateNow fires a watch if its target already has the status.
 func (r *Registry) evaluateNow(ctx context.Context, w Watch) (Watch, error) {
-	records, _, err := r.Store.Read(ctx, []store.User{w.target()})
+	records, _, err := r.Store.Read(ctx, []store.User{w.target()}, store.Freshness{})
 	if err != nil {
 		return w, err
 	}

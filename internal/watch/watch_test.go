@@ -338,8 +338,8 @@ type hookedReads struct {
 	after func()
 }
 
-func (s *hookedReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	records, cursor, err := s.logStore.Read(ctx, us)
+func (s *hookedReads) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
+	records, cursor, err := s.logStore.Read(ctx, us, fresh)
 	if after := s.after; after != nil {
 		s.after = nil
 		after()
@@ -709,11 +709,11 @@ type countingStore struct {
 	failure         error
 }
 
-func (c *countingStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (c *countingStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	c.mu.Lock()
 	c.reads++
 	c.mu.Unlock()
-	return c.logStore.Read(ctx, us)
+	return c.logStore.Read(ctx, us, fresh)
 }
 
 func (c *countingStore) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
@@ -803,7 +803,7 @@ func (d *damagedStore) set(f func(*damagedStore)) {
 
 var errDamage = errors.New("what is stored is damaged")
 
-func (d *damagedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (d *damagedStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	d.mu.Lock()
 	target := d.target
 	d.mu.Unlock()
@@ -812,7 +812,7 @@ func (d *damagedStore) Read(ctx context.Context, us []store.User) ([]store.Recor
 			return nil, store.Cursor{}, errDamage
 		}
 	}
-	return d.logStore.Read(ctx, us)
+	return d.logStore.Read(ctx, us, fresh)
 }
 
 func (d *damagedStore) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {

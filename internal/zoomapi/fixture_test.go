@@ -270,9 +270,9 @@ func (f *faultyStore) Begin(u store.User, fn store.Decide, reply store.Reply) {
 	}
 }
 
-func (f *faultyStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (f *faultyStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if f.fail != nil {
 		return nil, store.Cursor{}, f.fail
 	}
-	return f.Store.Read(ctx, us)
+	return f.Store.Read(ctx, us, fresh)
 }

@@ -138,7 +138,7 @@ func BenchmarkRead(b *testing.B) {
 			b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
 				cpu := cpuTime(b)
 				for range b.N {
-					if r, _, err := s.Read(context.Background(), us[:n]); err != nil || len(r) != n {
+					if r, _, err := s.Read(context.Background(), us[:n], store.Freshness{}); err != nil || len(r) != n {
 						b.Fatalf("%d records, %v", len(r), err)
 					}
 				}

@@ -74,7 +74,7 @@ func (y *tally) updateOnce(t *testing.T, s *natsstore.Store, stop <-chan struct{
 // check compares the count in the record with the tally.
 func (y *tally) check(t *testing.T, s *natsstore.Store) {
 	t.Helper()
-	records, _, err := s.Read(t.Context(), []store.User{y.user})
+	records, _, err := s.Read(t.Context(), []store.User{y.user}, store.Freshness{})
 	if err != nil {
 		t.Fatalf("Read: %v", err)
 	}
@@ -129,7 +129,7 @@ func (f *follower) check(t *testing.T, e store.Entry) {
 // caughtUp reports whether the follower has the newest entries of us.
 func (f *follower) caughtUp(t *testing.T, s *natsstore.Store, us []store.User) bool {
 	t.Helper()
-	records, _, err := s.Read(t.Context(), us)
+	records, _, err := s.Read(t.Context(), us, store.Freshness{})
 	if err != nil {
 		return false
 	}
@@ -362,7 +362,7 @@ func TestUnavailable(t *testing.T) {
 	waitFor(t, "an unhealthy store", func() bool { return s.Check(t.Context()) != nil })
 	began := time.Now()
 	_, update := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
-	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)})
+	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)}, store.Freshness{})
 	for what, err := range map[string]error{
 		"Update": update, "Read": read,
 		"Write": s.Write(t.Context(), "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}),

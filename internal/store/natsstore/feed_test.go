@@ -39,7 +39,7 @@ func TestFeedThenRead(t *testing.T) {
 	older, read, got, last := 0, 0, 0, userNamed("last")
 	err := reader.Feed(ctx, 0, func(entries []store.Entry) error {
 		e := entries[len(entries)-1]
-		records, _, err := reader.Read(ctx, []store.User{e.User})
+		records, _, err := reader.Read(ctx, []store.User{e.User}, store.Freshness{})
 		if err != nil {
 			return err
 		}

@@ -154,21 +154,8 @@ func (s *Store) Check(ctx context.Context) error {
 	if time.Since(time.Unix(0, s.lastAck.Load())) < ackTrust {
 		return nil
 	}
-	subject := s.names.probe()
-	m := s.newMsg(subject, seal(subject, newBody(headBytes)))
-	m.Header.Set(rollupHeader, rollupSubject)
-	result := make(chan error, 1)
-	go func() {
-		_, err := s.publish(ctx, []*nats.Msg{m})
-		result <- err
-	}()
-	select {
-	case err := <-result:
-		if err != nil {
-			return s.unavailable(err)
-		}
-		return nil
-	case <-ctx.Done():
-		return s.unavailable(ctx.Err())
+	if _, err := s.barriers.wait(ctx); err != nil {
+		return s.unavailable(err)
 	}
+	return nil
 }

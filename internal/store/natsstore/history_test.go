@@ -171,7 +171,7 @@ func TestReadOfMany(t *testing.T) {
 	}
 	views := make([]view, 50)
 	for i := range views {
-		records, cursor, err := s.Read(t.Context(), us)
+		records, cursor, err := s.Read(t.Context(), us, store.Freshness{})
 		if err != nil || len(records) != many {
 			t.Fatalf("Read gave %d of %d: %v", len(records), many, err)
 		}

@@ -75,7 +75,7 @@ func rollBack(t *testing.T, servers *cluster, stream string) store.Cursor {
 	}
 	a = servers.admin(t)
 	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") >= 3 })
-	_, cursor, err := s.Read(t.Context(), []store.User{userNamed("u")})
+	_, cursor, err := s.Read(t.Context(), []store.User{userNamed("u")}, store.Freshness{})
 	if err != nil {
 		t.Fatal(err)
 	}

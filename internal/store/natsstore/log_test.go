@@ -81,7 +81,7 @@ func TestErase(t *testing.T) {
 	if entries, err := s.Log(t.Context(), 0, 10); err != nil || len(entries) != 1 || entries[0].At != other {
 		t.Errorf("Log gave %+v, %v; want the other user's entry at %d", entries, err, other)
 	}
-	records, _, err := s.Read(t.Context(), []store.User{userNamed("u")})
+	records, _, err := s.Read(t.Context(), []store.User{userNamed("u")}, store.Freshness{})
 	if err != nil || len(records) != 1 || records[0].At != last.At || records[0].State.Revision != last.State.Revision {
 		t.Errorf("Read gave %+v, %v; want %+v", records, err, last)
 	}

@@ -126,7 +126,7 @@ func TestDamaged(t *testing.T) {
 	}
 	_, load := s.Load(t.Context(), "acme", doc.Key)
 	_, list := s.List(t.Context(), "acme", "c", "", 10)
-	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)})
+	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)}, store.Freshness{})
 	entries, err := s.Log(t.Context(), 0, 10)
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("Log gave %+v, %v", entries, err)

@@ -53,6 +53,7 @@ type Store struct {
 	gate        *gate
 	opsMu       sync.RWMutex // read-locked by operations
 	closed      bool
+	barriers    barriers
 	closing     chan struct{} // closed by Close
 	monitorDone chan struct{} // closed when monitor has ended
 
@@ -102,7 +103,7 @@ func (s *Store) loadWithLease(ctx context.Context) error {
 }
 
 func newStore(url string, o Options) *Store {
-	return &Store{
+	s := &Store{
 		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url),
 		records:        newRecent[store.User, *record](cachedRecords),
 		calls:          calls{m: make(map[uint64]context.CancelCauseFunc)},
@@ -116,6 +117,8 @@ func newStore(url string, o Options) *Store {
 		monitorDone:    make(chan struct{}),
 		failed:         make(chan struct{}),
 	}
+	s.barriers.write = s.writeBarrier
+	return s
 }
 
 // redactURLs removes users and passwords from a list of URLs.

@@ -274,7 +274,7 @@ func TestUpgrade(t *testing.T) {
 	if identity := string(natsstore.Unsealed(a.last("porchlight.m").Data)); !strings.Contains(identity, `"format":3,`) {
 		t.Errorf("after the upgrade the identity is %s", identity)
 	}
-	if records, _, err := s.Read(t.Context(), []store.User{userNamed("u")}); err != nil || len(records) != 1 || records[0].At != was.At {
+	if records, _, err := s.Read(t.Context(), []store.User{userNamed("u")}, store.Freshness{}); err != nil || len(records) != 1 || records[0].At != was.At {
 		t.Errorf("after the upgrade Read gave %+v, %v", records, err)
 	}
 	a.reformat("porchlight", 4)

@@ -10,7 +10,7 @@ import (
 
 // Read implements store.Store. Its cursor is that of the oldest snapshot that it read
 // from.
-func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (s *Store) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	for _, u := range us {
 		if err := store.CheckUser(u); err != nil {
 			return nil, store.Cursor{}, err
@@ -20,6 +20,11 @@ func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, stor
 		return nil, store.Cursor{}, err
 	}
 	defer s.leave()
+	return s.readFresh(ctx, us, fresh)
+}
+
+// readRecords reads from replicas that have everything up to lastSeq.
+func (s *Store) readRecords(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	subjects := make([]string, len(us))
 	for i, u := range us {
 		subjects[i] = s.names.state(u)

@@ -77,7 +77,7 @@ func TestWatchOverLostConnections(t *testing.T) {
 		}
 		var records []store.Record
 		waitFor(t, "a response after the cut", func() bool {
-			records, _, err = s.Read(t.Context(), []store.User{userNamed("hot")})
+			records, _, err = s.Read(t.Context(), []store.User{userNamed("hot")}, store.Freshness{})
 			return err == nil
 		})
 		if len(records) != 1 || records[0].At < seen[userNamed("hot")] {

@@ -163,11 +163,11 @@ func compareStores(t *testing.T, s, again *Store, users int) {
 	for i := range users {
 		us = append(us, crashUser(i))
 	}
-	was, old, err := s.Read(ctx, us)
+	was, old, err := s.Read(ctx, us, store.Freshness{})
 	if err != nil || len(was) != users {
 		t.Fatal(len(was), err)
 	}
-	is, cursor, err := again.Read(ctx, us)
+	is, cursor, err := again.Read(ctx, us, store.Freshness{})
 	if err != nil || !reflect.DeepEqual(was, is) {
 		t.Errorf("the restored records differ: %v", err)
 	}
@@ -440,7 +440,7 @@ func checkBackupContent(t *testing.T, fs vfs.FS, info BackupInfo, before []int64
 		if err != nil || len(docs) != 2 || !bytes.Equal(docs[0].Value, docs[1].Value) || docs[0].Version != docs[1].Version {
 			t.Fatalf("writer %d: %+v, %v, want two documents of one write", w, docs, err)
 		}
-		records, _, err := s.Read(t.Context(), []store.User{crashUser(w)})
+		records, _, err := s.Read(t.Context(), []store.User{crashUser(w)}, store.Freshness{})
 		if err != nil || len(records) != 1 {
 			t.Fatalf("writer %d: %d records, %v", w, len(records), err)
 		}

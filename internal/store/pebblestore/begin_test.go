@@ -162,7 +162,7 @@ func checkAcknowledged(t *testing.T, s *Store, x *tally) {
 		if x.errs[i] != nil {
 			continue
 		}
-		records, _, err := s.Read(t.Context(), []store.User{benchUser(i)})
+		records, _, err := s.Read(t.Context(), []store.User{benchUser(i)}, store.Freshness{})
 		if err != nil || len(records) != 1 || records[0].At != x.records[i].At {
 			t.Errorf("update %d was acknowledged at %d: %+v, %v", i, x.records[i].At, records, err)
 		}

@@ -197,7 +197,7 @@ func benchReads(b *testing.B, s *Store, us []store.User, n int) {
 	b.ReportAllocs()
 	at := 0
 	for range b.N {
-		if r, _, err := s.Read(context.Background(), us[at:at+n]); err != nil || len(r) != n {
+		if r, _, err := s.Read(context.Background(), us[at:at+n], store.Freshness{}); err != nil || len(r) != n {
 			b.Fatalf("%d records, %v", len(r), err)
 		}
 		if at += n; at+n > len(us) {

@@ -130,7 +130,7 @@ func (j *journal) startReaders(ctx context.Context, s *Store) (wait func()) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i = (i + 1) % crashUsers {
-			if records, _, err := s.Read(ctx, []store.User{crashUser(i)}); err == nil && len(records) == 1 {
+			if records, _, err := s.Read(ctx, []store.User{crashUser(i)}, store.Freshness{}); err == nil && len(records) == 1 {
 				j.noteShown(i, records[0].State.Revision)
 			}
 		}
@@ -606,7 +606,7 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 		if !errors.Is(err, store.ErrFailed) {
 			t.Errorf("%s: after the failure Update returned %v", when, err)
 		}
-		if _, _, err := s.Read(context.Background(), []store.User{crashUser(0)}); err != nil && !errors.Is(err, store.ErrFailed) {
+		if _, _, err := s.Read(context.Background(), []store.User{crashUser(0)}, store.Freshness{}); err != nil && !errors.Is(err, store.ErrFailed) {
 			t.Errorf("%s: Read: %v", when, err)
 		}
 	}

@@ -615,7 +615,7 @@ func TestCursorIsNoNewer(t *testing.T) {
 	}()
 	defer func() { <-done }() // it must not report errors after the test
 	for reads := 0; ; reads++ {
-		records, cursor, err := s.Read(context.Background(), []store.User{crashUser(0)})
+		records, cursor, err := s.Read(context.Background(), []store.User{crashUser(0)}, store.Freshness{})
 		if err != nil || len(records) != 1 {
 			t.Fatalf("Read: %+v, %v", records, err)
 		}

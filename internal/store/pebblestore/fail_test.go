@@ -150,7 +150,7 @@ func (x *visibilityCheck) checkOldRecords() {
 	if it, err := x.s.readItem(crashUser(0)); err != nil || it.at == x.old {
 		x.t.Fatalf("INVALID: the database shows %+v, %v; want the change, which is not durable", it, err)
 	}
-	if r, _, err := x.s.Read(x.t.Context(), []store.User{crashUser(0)}); err != nil || len(r) != 1 || r[0].At != x.old {
+	if r, _, err := x.s.Read(x.t.Context(), []store.User{crashUser(0)}, store.Freshness{}); err != nil || len(r) != 1 || r[0].At != x.old {
 		x.t.Errorf("Read of a cached record: %+v, %v; want the durable one", r, err)
 	}
 	if h, err := x.s.History(x.t.Context(), crashUser(0), 0, 10); err != nil || len(h) != 1 || h[0].At != x.old {
@@ -162,7 +162,7 @@ func (x *visibilityCheck) checkOldRecords() {
 func (x *visibilityCheck) expectAll() {
 	ctx := x.t.Context()
 	x.expect("Read", func() bool {
-		r, _, err := x.s.Read(ctx, []store.User{crashUser(0)})
+		r, _, err := x.s.Read(ctx, []store.User{crashUser(0)}, store.Freshness{})
 		return err == nil && len(r) == 1 && r[0].At > x.old
 	})
 	x.expect("a refused Update", func() bool {
@@ -192,7 +192,7 @@ func (x *visibilityCheck) expectAll() {
 // position.
 func (x *visibilityCheck) checkOldLog() {
 	x.t.Helper()
-	if _, cursor, err := x.s.Read(x.t.Context(), nil); err != nil || cursor != store.NewCursor(x.s.Epoch(), x.old) {
+	if _, cursor, err := x.s.Read(x.t.Context(), nil, store.Freshness{}); err != nil || cursor != store.NewCursor(x.s.Epoch(), x.old) {
 		x.t.Errorf("the cursor is %v, %v; want the durable position", cursor, err)
 	}
 	if found, err := x.s.readLog(0, 10); err != nil || len(found) != 1 {
@@ -245,7 +245,7 @@ func TestContextEndsWhileStaged(t *testing.T) {
 		if err := <-answer; err != nil {
 			t.Errorf("Update: %v", err)
 		}
-		records, _, err := s.Read(t.Context(), []store.User{crashUser(0), crashUser(1), crashUser(2)})
+		records, _, err := s.Read(t.Context(), []store.User{crashUser(0), crashUser(1), crashUser(2)}, store.Freshness{})
 		if err != nil || len(records) != 2 || records[1].User != crashUser(1) {
 			t.Errorf("Read: %+v, %v; want the two staged updates, without the cancelled one", records, err)
 		}
@@ -315,7 +315,7 @@ func TestDiskFull(t *testing.T) {
 		if err := s.Check(ctx); !errors.Is(err, store.ErrFull) {
 			t.Errorf("Check: %v, want ErrFull", err)
 		}
-		if r, _, err := s.Read(ctx, []store.User{crashUser(0)}); err != nil || len(r) != 1 {
+		if r, _, err := s.Read(ctx, []store.User{crashUser(0)}, store.Freshness{}); err != nil || len(r) != 1 {
 			t.Errorf("Read: %+v, %v", r, err)
 		}
 		free.Store(1 << 30)

@@ -104,7 +104,7 @@ func TestLogsTakeWhatTheyNeed(t *testing.T) {
 	}
 	for round := range 3 { // reuses an earlier log
 		rewrite(t, s, 1000)
-		want, _, err := s.Read(t.Context(), []store.User{benchUser(0)})
+		want, _, err := s.Read(t.Context(), []store.User{benchUser(0)}, store.Freshness{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestLogsTakeWhatTheyNeed(t *testing.T) {
 			t.Fatal(err)
 		}
 		s = mustOpen(t, dir, o)
-		got, _, err := s.Read(t.Context(), []store.User{benchUser(0)})
+		got, _, err := s.Read(t.Context(), []store.User{benchUser(0)}, store.Freshness{})
 		if err != nil || got[0].At != want[0].At || got[0].State.Revision != want[0].State.Revision || s.progress.durableAt() != at {
 			t.Fatalf("round %d: after a restart %+v, %v; want %+v", round, got, err, want)
 		}

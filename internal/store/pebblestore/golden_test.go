@@ -250,7 +250,7 @@ func listRecords(b *strings.Builder, s *Store) error {
 	if err != nil {
 		return err
 	}
-	records, _, err := s.Read(context.Background(), users)
+	records, _, err := s.Read(context.Background(), users, store.Freshness{})
 	for _, r := range records {
 		state := omitNewFields.Replace(fmt.Sprintf("%+v", *r.State))
 		fmt.Fprintf(b, "record %+q at %d\n  state %s\n  shown %+v\n", fmt.Sprint(r.User), r.At, state, r.Shown)

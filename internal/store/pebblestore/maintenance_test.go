@@ -112,7 +112,7 @@ func TestTrim(t *testing.T) {
 		s = mustOpen(t, "data", o)
 		wantGaps(readFeed(t, s, 3))
 		// Records are not trimmed.
-		if r, _, err := s.Read(context.Background(), []store.User{a, b}); err != nil || len(r) != 2 {
+		if r, _, err := s.Read(context.Background(), []store.User{a, b}, store.Freshness{}); err != nil || len(r) != 2 {
 			t.Errorf("Read: %+v, %v", r, err)
 		}
 	})

@@ -372,7 +372,7 @@ func (b *storeModel) runDue(ctx context.Context, s *Store) error {
 
 // saveCursor saves a cursor while nothing is being written.
 func (b *storeModel) saveCursor(s *Store) error {
-	records, cursor, err := s.Read(context.Background(), allUsers())
+	records, cursor, err := s.Read(context.Background(), allUsers(), store.Freshness{})
 	if err != nil {
 		return err
 	}
@@ -398,7 +398,7 @@ func allUsers() []store.User {
 // checkCursors checks that each saved cursor selects the records that are newer, and no
 // others.
 func (b *storeModel) checkCursors(s *Store, cursors []savedCursor) {
-	records, _, err := s.Read(context.Background(), allUsers())
+	records, _, err := s.Read(context.Background(), allUsers(), store.Freshness{})
 	if err != nil {
 		b.addFailure("Read: %v", err)
 		return

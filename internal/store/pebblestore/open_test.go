@@ -160,7 +160,7 @@ func TestEpoch(t *testing.T) {
 	first := mustOpen(t, "data", Options{FS: fs})
 	epoch := first.Epoch()
 	mustUpdate(t, first, crashUser(0))
-	_, cursor, err := first.Read(context.Background(), []store.User{crashUser(0)})
+	_, cursor, err := first.Read(context.Background(), []store.User{crashUser(0)}, store.Freshness{})
 	if err != nil {
 		t.Fatal(err)
 	}

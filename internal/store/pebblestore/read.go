@@ -161,12 +161,16 @@ func (s *Store) prefetch(o *op) (err error) {
 }
 
 // Read implements store.Store. It takes the cursor first, so no record that it reads
-// is older.
-func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+// is older. No other process writes, so every read is strong.
+func (s *Store) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, store.Cursor{}, err
 	}
-	cursor := store.NewCursor(s.epoch, s.progress.durableAt())
+	durable := s.progress.durableAt()
+	if least, err := fresh.AtLeast.Position(s.epoch); err != nil || least > durable {
+		return nil, store.Cursor{}, store.ErrEpoch
+	}
+	cursor := store.NewCursor(s.epoch, durable)
 	records := make([]store.Record, 0, len(us))
 	for i := range us {
 		if err := store.CheckUser(us[i]); err != nil {

@@ -87,7 +87,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("%d files are reserved again, want %d", n, reserveFiles)
 	}
 	mustClose(t, s)
-	if r, _, err := mustOpen(t, dir, o).Read(ctx, []store.User{crashUser(0)}); err != nil || len(r) != 1 {
+	if r, _, err := mustOpen(t, dir, o).Read(ctx, []store.User{crashUser(0)}, store.Freshness{}); err != nil || len(r) != 1 {
 		t.Errorf("Read after a restart: %+v, %v", r, err)
 	}
 }

@@ -170,7 +170,7 @@ func BenchmarkOpen(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if r, _, err := s.Read(context.Background(), []store.User{benchUser(777_777)}); err != nil || len(r) != 1 {
+			if r, _, err := s.Read(context.Background(), []store.User{benchUser(777_777)}, store.Freshness{}); err != nil || len(r) != 1 {
 				b.Fatal(r, err)
 			}
 			b.StopTimer()

@@ -249,7 +249,7 @@ func (x *script) writeDocs() error {
 }
 
 func (x *script) readAllUsers() {
-	records, _, err := x.s.Read(context.Background(), allUsers())
+	records, _, err := x.s.Read(context.Background(), allUsers(), store.Freshness{})
 	if err != nil {
 		x.b.addFailure("Read: %v", err)
 	}

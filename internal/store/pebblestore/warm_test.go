@@ -47,7 +47,7 @@ func TestWarmUp(t *testing.T) {
 	<-s.warmUpDone
 	before := s.Stats().CacheMisses
 	for i := range users {
-		records, _, err := s.Read(t.Context(), []store.User{user(i)})
+		records, _, err := s.Read(t.Context(), []store.User{user(i)}, store.Freshness{})
 		if err != nil || len(records) != 1 {
 			t.Fatalf("user %d: %d records, %v", i, len(records), err)
 		}

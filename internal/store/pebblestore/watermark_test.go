@@ -313,7 +313,7 @@ func TestWatermarkInterruptedStarts(t *testing.T) {
 			}
 			return nil
 		}))})
-		if records, _, err := s.Read(t.Context(), []store.User{crashUser(0)}); err != nil || len(records) != 1 {
+		if records, _, err := s.Read(t.Context(), []store.User{crashUser(0)}, store.Freshness{}); err != nil || len(records) != 1 {
 			t.Errorf("start %d: %d records, %v", start, len(records), err)
 		}
 		if err := s.Close(); err != nil {

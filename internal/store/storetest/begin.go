@@ -127,7 +127,7 @@ func replyIsDurable(x *suite) {
 					x.Errorf("Begin: %v", err)
 					return
 				}
-				records, _, err := x.Store.Read(x.ctx, users("u"))
+				records, _, err := x.Store.Read(x.ctx, users("u"), store.Freshness{})
 				if err != nil || r.At != 0 && (len(records) != 1 || records[0].At < r.At) {
 					x.Errorf("the reply has position %d, and Read gave %+v, %v after it", r.At, records, err)
 					return

@@ -143,11 +143,11 @@ func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...
 }
 
 // Read implements store.Store.
-func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (f *Faulty) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if planned, injected := f.nextFault(Read); injected {
 		return nil, store.Cursor{}, planned.err
 	}
-	return f.Store.Read(ctx, us)
+	return f.Store.Read(ctx, us, fresh)
 }
 
 // Load implements store.Store.

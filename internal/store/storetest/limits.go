@@ -38,7 +38,7 @@ func keyLimits(x *suite) {
 		x.wantTooLarge("Update", err)
 		_, err = x.begin(u, edit(noEdit)).wait()
 		x.wantTooLarge("Begin", err)
-		_, _, err = x.Store.Read(x.ctx, []store.User{u})
+		_, _, err = x.Store.Read(x.ctx, []store.User{u}, store.Freshness{})
 		x.wantTooLarge("Read", err)
 	}
 	for _, k := range []store.Key{key("c", more), key(more, "k")} {
@@ -81,7 +81,7 @@ func endedContexts(x *suite) {
 	x.update(user("u"), outUntil(instant(-x.Ahead)))
 	ctx, cancel := context.WithCancel(x.ctx)
 	cancel()
-	_, _, read := x.Store.Read(ctx, users("u"))
+	_, _, read := x.Store.Read(ctx, users("u"), store.Freshness{})
 	_, load := x.Store.Load(ctx, acme, key("c", "k"))
 	_, list := x.Store.List(ctx, acme, "c", "", 1)
 	for what, err := range map[string]error{

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,9 @@ var readTests = []namedTest{
 	{"ForeignCursor", foreignCursor},
 	{"NoChangeSkipped", noChangeSkipped},
 	{"RecordsImmutable", recordsImmutable},
+	{"AtLeastCursor", atLeastCursor},
+	{"AtLeastUnissued", atLeastUnissued},
+	{"Strong", strongRead},
 }
 
 func orderAndMissing(x *suite) {
@@ -129,4 +133,69 @@ func recordsImmutable(x *suite) {
 	if after := fmt.Sprintf("%+v", *first.State); after != before {
 		x.Errorf("a record changed after it was returned: %s, then %s", before, after)
 	}
+}
+
+// atLeastCursor: whoever has a cursor of a write reads that write.
+func atLeastCursor(x *suite) {
+	for range 20 {
+		r := x.update(user("a"), noEdit)
+		cursor := store.NewCursor(x.Store.Epoch(), r.At)
+		records, next, err := x.Store.Read(x.ctx, users("a"), store.Freshness{AtLeast: cursor})
+		if err != nil || len(records) != 1 || records[0].At < r.At {
+			x.Fatalf("Read at least at %d gave %+v, %v", r.At, records, err)
+		}
+		if at, err := next.Position(x.Store.Epoch()); err != nil || at < r.At {
+			x.Fatalf("Read at least at %d gave a cursor at %d, %v", r.At, at, err)
+		}
+	}
+}
+
+// atLeastUnissued: cursors that this store did not issue are refused, and later reads do
+// not wait for them.
+func atLeastUnissued(x *suite) {
+	r := x.update(user("a"), noEdit)
+	for what, cursor := range map[string]store.Cursor{
+		"of another epoch":       store.NewCursor("elsewhere", 1),
+		"past the end":           store.NewCursor(x.Store.Epoch(), r.At+1_000_000),
+		"of the end of all time": store.NewCursor(x.Store.Epoch(), math.MaxUint64),
+	} {
+		for _, strong := range []bool{false, true} {
+			if _, _, err := x.Store.Read(x.ctx, users("a"), store.Freshness{AtLeast: cursor, Strong: strong}); !errors.Is(err, store.ErrEpoch) {
+				x.Errorf("Read at least at a cursor %s: %v, want ErrEpoch", what, err)
+			}
+		}
+	}
+	if records, _ := x.read(user("a")); len(records) != 1 || records[0].At != r.At {
+		x.Errorf("Read gave %+v, want the record at %d", records, r.At)
+	}
+}
+
+// strongRead: many strong reads at once, while others write, are each at least as new as
+// what was acknowledged before.
+func strongRead(x *suite) {
+	var newest atomic.Uint64
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				least := newest.Load()
+				records, _, err := x.Store.Read(x.ctx, users("a"), store.Freshness{Strong: true})
+				if err != nil || least > 0 && (len(records) != 1 || uint64(records[0].At) < least) {
+					x.Errorf("a strong read gave %+v, %v; position %d was acknowledged before", records, err, least)
+					return
+				}
+			}
+		})
+	}
+	for range 40 {
+		newest.Store(uint64(x.update(user("a"), noEdit).At))
+	}
+	close(done)
+	readers.Wait()
 }

@@ -131,7 +131,7 @@ func callsAfterClose(x *suite) {
 		}
 	}
 	_, update := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, edit(noEdit)))
-	_, _, read := x.Store.Read(x.ctx, users("other"))
+	_, _, read := x.Store.Read(x.ctx, users("other"), store.Freshness{})
 	_, load := x.Store.Load(x.ctx, acme, key("c", "k"))
 	_, list := x.Store.List(x.ctx, acme, "c", "", 1)
 	_, begin := x.begin(user("u"), edit(noEdit)).wait()

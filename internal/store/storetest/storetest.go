@@ -207,7 +207,7 @@ func (x *suite) update(u store.User, change func(*presence.State)) store.Record 
 
 func (x *suite) read(us ...store.User) ([]store.Record, store.Cursor) {
 	x.Helper()
-	records, cursor, err := x.Store.Read(x.ctx, us)
+	records, cursor, err := x.Store.Read(x.ctx, us, store.Freshness{})
 	if err != nil {
 		x.Fatalf("Read: %v", err)
 	}

@@ -161,7 +161,7 @@ func concurrentUpdates(x *suite) {
 				mu.Unlock()
 				storeMax(&answered[n], uint64(r.State.Revision))
 				least := answered[n].Load()
-				records, _, err := x.Store.Read(x.ctx, []store.User{u})
+				records, _, err := x.Store.Read(x.ctx, []store.User{u}, store.Freshness{})
 				if err != nil || len(records) != 1 || uint64(records[0].State.Revision) < least {
 					x.Errorf("Read gave %+v, %v; revision %d was acknowledged before", records, err, least)
 					return
@@ -214,7 +214,7 @@ func refusalIsDurable(x *suite) {
 					x.Errorf("Update: %v", err)
 					return
 				}
-				records, _, err := x.Store.Read(x.ctx, users("u"))
+				records, _, err := x.Store.Read(x.ctx, users("u"), store.Freshness{})
 				if err != nil || (r.At != 0 && (len(records) != 1 || records[0].At < r.At)) {
 					x.Errorf("Update returned position %d, and Read gave %+v, %v after it", r.At, records, err)
 					return

@@ -166,7 +166,7 @@ func watchLowWater(x *suite) {
 		if err := trace.add(watchCall{group, at}); err != nil {
 			return err
 		}
-		records, _, err := x.Store.Read(x.ctx, us)
+		records, _, err := x.Store.Read(x.ctx, us, store.Freshness{})
 		for _, r := range records {
 			delivered := trace.latest[r.User].At
 			if r.At < delivered {

@@ -219,7 +219,7 @@ func describe(t *testing.T, st store.Store) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, "epoch", st.Epoch())
 	for i := range users + 1 {
-		records, _, err := st.Read(ctx, []store.User{user(i)})
+		records, _, err := st.Read(ctx, []store.User{user(i)}, store.Freshness{})
 		if err != nil {
 			t.Fatal(err)
 		}
