@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -11,17 +12,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Cursor is a decoded cursor: a position of the store's log, the time and the hub
-// that issued it, and the generation of the owner's contacts.
+// A Cursor is a decoded cursor: a position of the store's log, the time of the commits
+// there, the hub that issued it, and the generation of the owner's contacts.
 type Cursor struct {
-	At       store.Position
-	Second   int64 // since 1970; zero: not known
+	At store.Position
+	// Second is since 1970, by the clocks of those who commit: what is committed after At
+	// is later. Zero: not known.
+	Second   int64
 	Hub      uint32
 	Contacts uint64 // the generation of the contacts; zero: none
 }
@@ -75,30 +79,54 @@ func newCursors(key []byte, epoch string) (*Cursors, error) {
 
 const tagLength = 8
 
-// tag authenticates a cursor: a CBC-MAC, which is sound for input of one length.
-func (cs *Cursors) tag(c *Cursor) [tagLength]byte {
-	var b [2 * aes.BlockSize]byte
-	binary.BigEndian.PutUint64(b[0:], uint64(c.At))
-	binary.BigEndian.PutUint64(b[8:], uint64(c.Second))
-	binary.BigEndian.PutUint64(b[16:], uint64(c.Hub))
-	binary.BigEndian.PutUint64(b[24:], c.Contacts)
-	first, second := b[:aes.BlockSize], b[aes.BlockSize:]
-	cs.block.Encrypt(first, first)
-	subtle.XORBytes(second, second, first)
-	cs.block.Encrypt(second, second)
-	return [tagLength]byte(second)
+// tag authenticates the numbers of a cursor, an even count: a CBC-MAC. It is sound because
+// the first number tells how many there are: no position is as high as tagged2.
+func (cs *Cursors) tag(numbers ...uint64) [tagLength]byte {
+	var mac [aes.BlockSize]byte
+	for ; len(numbers) > 0; numbers = numbers[2:] {
+		var b [aes.BlockSize]byte
+		binary.BigEndian.PutUint64(b[:], numbers[0])
+		binary.BigEndian.PutUint64(b[8:], numbers[1])
+		subtle.XORBytes(mac[:], mac[:], b[:])
+		cs.block.Encrypt(mac[:], mac[:])
+	}
+	return [tagLength]byte(mac[:])
 }
 
-// Text is the text of a cursor: in base64url, its numbers, their tag and the epoch.
+// The text of a cursor is, in base64url, the version, the number of positions, the
+// positions, three more numbers, the tag, and the epoch. There is one position as long as
+// a store has one log. Texts of version 1 begin with their only position.
+const (
+	// version2 is the version after two bytes with which no position begins.
+	version2 = "\x80\x00\x02"
+	// tagged2 is the first number under the tag of version 2.
+	tagged2 = math.MaxUint64 - 2
+)
+
+// Text is the text of a cursor.
 func (cs *Cursors) Text(c Cursor) string {
-	var space [96]byte
-	raw := binary.AppendUvarint(space[:0], uint64(c.At))
-	raw = binary.AppendUvarint(raw, uint64(c.Second))
-	raw = binary.AppendUvarint(raw, uint64(c.Hub))
-	raw = binary.AppendUvarint(raw, c.Contacts)
-	tag := cs.tag(&c)
+	var space [128]byte
+	raw := append(space[:0], version2...)
+	raw = binary.AppendUvarint(raw, 1)
+	raw = appendNumbers(raw, &c)
+	tag := cs.tag(tagged2, 1, uint64(c.At), uint64(c.Second), uint64(c.Hub), c.Contacts)
 	raw = append(append(raw, tag[:]...), cs.epoch...)
 	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// textV1 is the text that version 1 gave a cursor.
+func (cs *Cursors) textV1(c Cursor) string {
+	raw := appendNumbers(nil, &c)
+	tag := cs.tag(uint64(c.At), uint64(c.Second), uint64(c.Hub), c.Contacts)
+	raw = append(append(raw, tag[:]...), cs.epoch...)
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func appendNumbers(raw []byte, c *Cursor) []byte {
+	raw = binary.AppendUvarint(raw, uint64(c.At))
+	raw = binary.AppendUvarint(raw, uint64(c.Second))
+	raw = binary.AppendUvarint(raw, uint64(c.Hub))
+	return binary.AppendUvarint(raw, c.Contacts)
 }
 
 // ErrCursor: the text is not a cursor that this store issued.
@@ -107,12 +135,21 @@ var ErrCursor = errors.New("not a cursor of this store")
 // maxCursor bounds the text of a cursor.
 const maxCursor = 256
 
-// Parse reads what Text wrote: store.ErrEpoch for a cursor of another epoch,
-// ErrCursor for anything else that this store did not issue.
+// Parse reads what Text wrote, also in earlier versions: store.ErrEpoch for a cursor of
+// another epoch, ErrCursor for anything else that this store did not issue.
 func (cs *Cursors) Parse(text string) (Cursor, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(text) > maxCursor {
 		return Cursor{}, ErrCursor
+	}
+	write := cs.textV1
+	if rest, ok := bytes.CutPrefix(raw, []byte(version2)); ok {
+		write = cs.Text
+		positions, n := binary.Uvarint(rest)
+		if n <= 0 || positions != 1 {
+			return Cursor{}, ErrCursor
+		}
+		raw = rest[n:]
 	}
 	var numbers [4]uint64
 	for i := range numbers {
@@ -128,7 +165,7 @@ func (cs *Cursors) Parse(text string) (Cursor, error) {
 		return Cursor{}, ErrCursor
 	case string(raw[tagLength:]) != cs.epoch:
 		return Cursor{}, store.ErrEpoch
-	case subtle.ConstantTimeCompare([]byte(cs.Text(c)), []byte(text)) != 1: // a number has one text only
+	case subtle.ConstantTimeCompare([]byte(write(c)), []byte(text)) != 1: // a number has one text only
 		return Cursor{}, ErrCursor
 	}
 	return c, nil
@@ -154,7 +191,22 @@ func (h *Hub) ReadCursor(ctx context.Context, at store.Cursor) (string, error) {
 		return "", err
 	}
 	position, _ := at.Position(h.epoch) // a store has one epoch while it is open
-	return cs.Text(Cursor{At: position, Second: h.opts.Clock().Unix(), Hub: h.id}), nil
+	c := Cursor{At: position, Second: h.fresh.Load(), Hub: h.id}
+	if uint64(position) < h.at.Load() {
+		c.Second = 0 // that of a later position
+	}
+	return cs.Text(c), nil
+}
+
+// WriteCursor is the text of the cursor of a write, as its record has the position.
+func (h *Hub) WriteCursor(ctx context.Context, r *store.Record) (string, error) {
+	return h.ReadCursor(ctx, store.NewCursor(h.epoch, r.At))
+}
+
+// StoreCursor is the store's cursor of a cursor's text.
+func (h *Hub) StoreCursor(ctx context.Context, text string) (store.Cursor, error) {
+	at, err := h.ParseCursor(ctx, text)
+	return store.NewCursor(h.epoch, at), err
 }
 
 // ParseCursor is the position of a cursor's text.
@@ -193,8 +245,21 @@ func (s *Stream) cursorText(c *Cursor) string {
 	return s.hub.cursors.Load().Text(with)
 }
 
-// resumePointOf is where a Follow resumes, by the text of its cursor.
-func (h *Hub) resumePointOf(text string) resumePoint {
+// resumePointOf is where a Follow resumes, by the text of its cursor. Everything that is
+// read after it is at least as new as the cursor, which any node may have issued.
+func (h *Hub) resumePointOf(ctx context.Context, text string) (resumePoint, error) {
+	from := h.parseResumePoint(text)
+	if !from.resumes || uint64(from.At) <= h.at.Load() {
+		return from, nil
+	}
+	_, _, err := h.opts.Store.Read(ctx, nil, store.Freshness{AtLeast: store.NewCursor(h.epoch, from.At)})
+	if errors.Is(err, store.ErrEpoch) {
+		return resumePoint{reset: ResetEpoch}, nil
+	}
+	return from, err
+}
+
+func (h *Hub) parseResumePoint(text string) resumePoint {
 	if text == "" {
 		return resumePoint{}
 	}
@@ -202,8 +267,10 @@ func (h *Hub) resumePointOf(text string) resumePoint {
 	switch {
 	case errors.Is(err, store.ErrEpoch):
 		return resumePoint{reset: ResetEpoch}
-	case err != nil || c.Second > h.opts.Clock().Unix()+margin:
+	case err != nil:
 		return resumePoint{reset: ResetUnreadable}
+	case c.Second > h.opts.Clock().Unix()+margin:
+		c.Second = 0 // some clock was set back: repeat rather than skip
 	}
 	return resumePoint{Cursor: c, resumes: true}
 }

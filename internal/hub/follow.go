@@ -55,7 +55,10 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	}
 	s.following.Lock()
 	defer s.unlockFollowing()
-	from := s.hub.resumePointOf(f.Cursor)
+	from, err := s.hub.resumePointOf(ctx, f.Cursor)
+	if err != nil {
+		return err
+	}
 	l := &loading{stream: s, from: from, reset: from.reset, answer: Snapshot{
 		ID: f.ID, Unknown: f.Unknown, Names: namesOf(f.Users), Partial: from.resumes,
 	}}
@@ -260,10 +263,6 @@ func (l *loading) load(ctx context.Context) error {
 		l.records[records[i].User.ID] = &records[i]
 	}
 	l.upTo, err = cursor.Position(l.stream.hub.epoch)
-	if err == nil && l.from.resumes && l.from.At > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
-		// The log has not reached this position, so this store did not issue the cursor.
-		l.unusable(ResetEpoch)
-	}
 	return err
 }
 

@@ -93,8 +93,12 @@ type Hub struct {
 	// at is the low-water mark: every change at or below it is in the queues of
 	// those who follow.
 	at atomic.Uint64
-	// fresh is a second: everything committed before it was delivered. Zero: not known.
-	fresh     atomic.Int64
+	// fresh is a second, by the clocks of those who commit: everything committed before it
+	// was delivered. Zero: not known.
+	fresh atomic.Int64
+	// ahead is by how much those clocks are ahead of this node's, less the time until the
+	// newest commit was delivered, in seconds.
+	ahead     atomic.Int64
 	delivered atomic.Bool // something, since the last sweep
 	// quietRounds counts the rounds of advanceFresh in a row in which the store was
 	// healthy and delivered nothing. Only advanceFresh uses it.
@@ -250,12 +254,7 @@ func (h *Hub) enqueue(group []store.Record) {
 	h.recent.add(group)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	second := h.opts.Clock().Unix()
-	for i := range group {
-		second = min(second, group[i].State.At.Time().Unix())
-	}
-	h.fresh.Store(second)
-	h.delivered.Store(true)
+	second := h.advanceTo(group)
 	for i := range group {
 		t := h.targets[group[i].User]
 		if t == nil {
@@ -275,6 +274,22 @@ func (h *Hub) enqueue(group []store.Record) {
 			delete(h.targets, t.user) // an id is never used again
 		}
 	}
+}
+
+// advanceTo moves fresh to the commit times of a group, and returns a second for cursors
+// within the group: what a commit of the group replaced is no older than the group before.
+func (h *Hub) advanceTo(group []store.Record) int64 {
+	oldest := group[0].State.At.Time().Unix()
+	for i := range group {
+		oldest = min(oldest, group[i].State.At.Time().Unix())
+	}
+	h.ahead.Store(oldest - h.opts.Clock().Unix())
+	before := h.fresh.Swap(oldest)
+	h.delivered.Store(true)
+	if len(group) == 1 || before == 0 {
+		return oldest
+	}
+	return min(before, oldest)
 }
 
 // fewStreams is how many streams one goroutine flushes by itself.

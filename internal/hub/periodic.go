@@ -85,9 +85,13 @@ func (h *Hub) EndRevoked(why Close, revoked func(view.Viewer) bool) {
 // the store takes some time to deliver what was missed.
 const quietAfter = 3
 
-// advanceFresh advances fresh.
+// advanceFresh advances fresh by the time that has passed since the newest commit. This
+// node's clock may be wrong, so it counts only seconds.
 func (h *Hub) advanceFresh(ctx context.Context) {
-	now := h.opts.Clock().Unix()
+	if h.fresh.Load() == 0 {
+		return // nothing was delivered yet
+	}
+	now := h.opts.Clock().Unix() + h.ahead.Load()
 	quiet := !h.delivered.Swap(false) || now-h.fresh.Load() <= quietAfter
 	if !quiet || h.opts.Store.Check(ctx) != nil {
 		h.quietRounds = 0

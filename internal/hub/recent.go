@@ -22,7 +22,7 @@ type recent struct {
 	next    uint64            // the number of the next one; it lies at next % maxRecent
 	newest  map[uint64]uint64 // by user, the number of the newest
 	floor   store.Position    // commits at or below it are not here
-	floorAt presence.Revision // its time, as revisions have it
+	floorAt presence.Revision // its time, as revisions have it, or an earlier one
 }
 
 // A delivered commit. User is a digest.
@@ -51,6 +51,12 @@ func (r *recent) begin(at store.Position, now presence.Instant) {
 func (r *recent) add(records []store.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.next == 0 {
+		// The clock of this node may be ahead of those who commit.
+		for i := range records {
+			r.floorAt = min(r.floorAt, presence.Revision(records[i].State.At))
+		}
+	}
 	for i := range records {
 		c := delivered{user: maphash.Comparable(r.seed, records[i].User), revision: records[i].State.Revision, at: records[i].At}
 		if number, ok := r.newest[c.user]; ok {

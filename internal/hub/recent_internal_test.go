@@ -8,7 +8,7 @@ import (
 )
 
 func recordAt(user presence.UserID, revision presence.Revision, at store.Position) store.Record {
-	return store.Record{User: userOf("a", user), State: &presence.State{Revision: revision}, At: at}
+	return store.Record{User: userOf("a", user), State: &presence.State{Revision: revision, At: presence.Instant(revision)}, At: at}
 }
 
 // TestRecent: recent knows when a revision was delivered although a hidden commit
