@@ -55,6 +55,8 @@ var imports = map[string][]string{
 	"internal/history": {"internal/presence", "internal/store"},
 	"internal/erasure": {"internal/document", "internal/presence", "internal/store"},
 
+	"internal/membership": {"internal/document", "internal/presence", "internal/store"},
+
 	"internal/quota": nil,
 	"internal/overload": {"internal/quota"},
 	"internal/cache": nil,
