@@ -18,7 +18,7 @@ type Store interface {
 	Log
 
 	// Update atomically replaces u's state by the result of fn, and appends one
-	// entry to the log. The zero Recorded means that there is no record yet. fn
+	// entry to the log, unless the result is Unlogged. The zero Recorded means that there is no record yet. fn
 	// must be pure and quick. It may run several times and on a goroutine of the
 	// store; its last result counts. If fn returns an error, such as
 	// presence.ErrNoChange, nothing is stored, and Update returns the record that
@@ -46,6 +46,13 @@ type Store interface {
 	// cursor if its At is above the cursor's position. ErrUnavailable: records as new
 	// as that cannot be read now.
 	Read(ctx context.Context, us []User, fresh Freshness) ([]Record, Cursor, error)
+
+	// Scan calls fn with every record once, in groups of at most MaxScanGroup, in any
+	// order. A record is durable, and at least as new as it was when Scan was called. An
+	// update during the scan may be seen or not, and the user's record may then be given
+	// again. Scan returns when fn fails, ctx ends, or the store closes or fails, with that
+	// error.
+	Scan(ctx context.Context, fn func([]Record) error) error
 
 	// Watch calls fn with records as they become durable, in groups, in the order
 	// of positions. The first call has no records: its cursor is the start of the
@@ -108,6 +115,7 @@ const (
 	MaxWrite     = 100
 	MaxFeedGroup = 1000
 	MaxDueGroup  = 1000
+	MaxScanGroup = 1000
 	MaxKeyBytes  = 512      // of account, user id, collection and document key, each
 	MaxDocBytes  = 64 << 10 // of a document's value
 
@@ -185,6 +193,11 @@ func (reply Reply) Call(log *slog.Logger, record Record, err error) {
 type Change struct {
 	presence.Change
 	By By
+	// Unlogged: the state is stored durably, and its revision rises, but the log gets no
+	// entry: Feed, Log, History and Watch do not mention the update, and the record keeps
+	// its At. It is for updates that change nothing that anybody is shown, such as the
+	// refresh of a session. The first update of a user is logged in any case.
+	Unlogged bool
 }
 
 // Entry is the log entry for the change from the state recorded before, without At and

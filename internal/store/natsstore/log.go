@@ -362,7 +362,7 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo histor
 		m := &msgs[i]
 		into[m.subject] = store.Position(m.source)
 		// A message without an entry has the position of the entry before it.
-		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
+		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindState {
 			into[m.subject] = h.previous
 		}
 	}

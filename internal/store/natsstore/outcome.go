@@ -44,7 +44,7 @@ func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (out
 	if err != nil {
 		return 0, 0, err
 	}
-	return outcomeFromOps(now.ops, op, prev.at)
+	return outcomeFromOps(now.ops, op, store.Position(prev.seq))
 }
 
 // outcomeFromOps searches for operation id among those after a position.

@@ -2,7 +2,6 @@ package natsstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -152,23 +151,14 @@ func (src *Source) Check(ctx context.Context) error {
 }
 
 // unreadable is the error for a message that cannot be decoded.
-func (src *Source) unreadable(stream string, m *storedMsg, err error) error {
+func unreadable(stream string, m *storedMsg, err error) error {
 	return fmt.Errorf("message %d of stream %s: %w: restore a copy of the stream, then try again", m.seq, stream, err)
 }
 
 // Records implements transfer.Source.
 func (src *Source) Records(ctx context.Context, each func(*transfer.Record) error) error {
-	stream := src.s.names.stateStream()
-	return src.s.readAll(ctx, stream, src.s.names.records(), jetstream.DeliverLastPerSubjectPolicy, func(m *storedMsg) error {
-		u, ok := src.s.names.parseUser(m.subject)
-		if !ok {
-			return src.unreadable(stream, m, errDamaged)
-		}
-		rec, err := decodeRecord(u, *m)
-		if err != nil {
-			return src.unreadable(stream, m, err)
-		}
-		return each(&transfer.Record{User: u, Recorded: rec.Recorded, At: rec.at, Bytes: len(m.subject) + len(m.data)})
+	return src.s.eachRecord(ctx, func(rec *record, size int) error {
+		return each(&transfer.Record{User: rec.user, Recorded: rec.Recorded, At: rec.at, Bytes: size})
 	})
 }
 
@@ -188,7 +178,7 @@ func (src *Source) Entries(ctx context.Context, each func(*transfer.Entry) error
 		h, e, err := decodeEntry(m)
 		switch {
 		case err != nil:
-			return src.unreadable(stream, m, err)
+			return unreadable(stream, m, err)
 		case h.kind != kindEntry || m.seq > src.end.seq:
 			return nil
 		}
@@ -202,11 +192,11 @@ func (src *Source) Documents(ctx context.Context, each func(*transfer.Doc) error
 	return src.s.readAll(ctx, stream, src.s.names.docs(), jetstream.DeliverLastPerSubjectPolicy, func(m *storedMsg) error {
 		account, key, ok := src.s.names.parseDoc(m.subject)
 		if !ok {
-			return src.unreadable(stream, m, errDamaged)
+			return unreadable(stream, m, errDamaged)
 		}
 		head, value, err := decodeDoc(*m)
 		if err != nil {
-			return src.unreadable(stream, m, err)
+			return unreadable(stream, m, err)
 		}
 		if !head.liveAt(now) {
 			return nil
@@ -216,59 +206,4 @@ func (src *Source) Documents(ctx context.Context, each func(*transfer.Doc) error
 			Doc: store.Doc{Key: key, Value: value, Until: head.until.Time()},
 		})
 	})
-}
-
-// fetchMessages is how many messages readAll requests at a time.
-const fetchMessages = 200
-
-var errMissed = errors.New("the servers did not deliver every message: try again")
-
-// readAll calls each with all messages of a stream that match a filter, or with the last one
-// of each subject, in order.
-func (s *Store) readAll(ctx context.Context, stream, filter string, policy jetstream.DeliverPolicy, each func(*storedMsg) error) error {
-	consumer, err := s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Description: "Porchlight: reads everything once", FilterSubject: filter, DeliverPolicy: policy,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	// It would be removed in a minute in any case.
-	defer func() { _ = s.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name) }()
-	pending := consumer.CachedInfo().NumPending
-	for delivered := uint64(0); pending > 0; {
-		n := delivered
-		if pending, err = s.readSome(consumer, pending, &delivered, each); err != nil {
-			return fmt.Errorf("read stream %s: %w", stream, err)
-		}
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if delivered == n {
-			return fmt.Errorf("read stream %s: %w", stream, errMissed)
-		}
-	}
-	return nil
-}
-
-// readSome reads the next messages, and returns how many follow.
-func (s *Store) readSome(from jetstream.Consumer, pending uint64, delivered *uint64, each func(*storedMsg) error) (uint64, error) {
-	batch, err := from.Fetch(int(min(pending, fetchMessages)), jetstream.FetchMaxWait(s.readTimeout()))
-	if err != nil {
-		return pending, err
-	}
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return pending, err
-		}
-		if *delivered++; meta.Sequence.Consumer != *delivered {
-			return pending, errMissed
-		}
-		pending = meta.NumPending
-		if err := each(&storedMsg{subject: m.Subject(), seq: meta.Sequence.Stream, data: m.Data(), source: sourceSeq(m.Headers())}); err != nil {
-			return pending, err
-		}
-	}
-	return pending, batch.Error()
 }

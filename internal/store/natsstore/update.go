@@ -123,21 +123,33 @@ func decide(fn store.Decide, prev presence.Recorded) (next store.Change, err err
 // storeChange replaces prev by the result of change.
 func (s *Store) storeChange(ctx context.Context, prev *record, change *store.Change) (*record, error) {
 	op := rand.Uint64()
-	rec := &record{user: prev.user, Recorded: change.Recorded, armed: prev.armed, ops: prev.ops.after(op)}
+	rec := &record{user: prev.user, Recorded: change.Recorded, at: prev.at, armed: prev.armed, ops: prev.ops.after(op)}
 	schedule := rec.armTimer()
-	e := change.Entry(rec.user, &prev.Recorded)
-	w := write{msgs: s.recordMessages(prev, rec, &e, schedule), outcome: func(ctx context.Context) (outcome, uint64, error) {
+	entry := logEntry(prev, change)
+	w := write{msgs: s.recordMessages(prev, rec, entry, schedule), outcome: func(ctx context.Context) (outcome, uint64, error) {
 		return s.updateOutcome(ctx, prev, op)
 	}}
 	seq, err := s.apply(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	rec.seq, rec.at = seq, store.Position(seq)
-	rec.ops.setNewest(rec.at)
+	rec.seq = seq
+	rec.ops.setNewest(store.Position(seq))
+	if entry != nil {
+		rec.at = store.Position(seq)
+	}
 	s.records.put(rec.user, rec)
 	s.stats.updates.Add(1)
 	return rec, nil
+}
+
+// logEntry is the log entry for a change of prev, or nil if it gets none.
+func logEntry(prev *record, change *store.Change) *store.Entry {
+	if change.Unlogged && prev.at != 0 {
+		return nil
+	}
+	e := change.Entry(prev.user, &prev.Recorded)
+	return &e
 }
 
 // armTimer ensures that a schedule is stored for Next or an earlier instant. An earlier

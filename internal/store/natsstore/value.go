@@ -82,7 +82,7 @@ func (rec *record) record() store.Record {
 // The kinds of messages of records.
 const (
 	kindEntry byte = iota // with a log entry
-	kindRearm             // without one: only the schedule changed, or the entry was erased
+	kindState             // without one: the update is unlogged, only the schedule changed, or the entry was erased
 )
 
 // appendRecord appends the body of rec's message: with a log entry, that entry and the
@@ -92,7 +92,7 @@ func appendRecord(dst []byte, rec *record, e *store.Entry, previous store.Positi
 		dst = append(dst, kindEntry)
 		dst = binary.AppendUvarint(dst, uint64(previous))
 	} else {
-		dst = append(dst, kindRearm)
+		dst = append(dst, kindState)
 		dst = binary.AppendUvarint(dst, uint64(rec.at))
 	}
 	dst = binary.AppendVarint(dst, int64(rec.armed))
@@ -130,7 +130,7 @@ func parseRecord(subject string, data []byte) (recordHead, error) {
 		h.entry = c.bytes()
 	}
 	h.state = c.rest
-	if c.failed || h.kind > kindRearm {
+	if c.failed || h.kind > kindState {
 		return recordHead{}, errDamaged
 	}
 	return h, nil
@@ -147,10 +147,10 @@ func decodeRecord(u store.User, m storedMsg) (*record, error) {
 		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	rec := &record{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
-	if h.kind == kindRearm {
+	if h.kind == kindState {
 		rec.at = h.previous
 	}
-	rec.ops.setNewest(rec.at)
+	rec.ops.setNewest(store.Position(m.seq))
 	return rec, nil
 }
 

@@ -152,6 +152,9 @@ func (c *committer) commit() {
 func (c *committer) apply(g *group) {
 	c.stageNumber(g)
 	c.s.progress.staged.Store(uint64(c.seq))
+	if g.unlogged != nil {
+		c.s.progress.unlogged.Store(&unloggedUsers{g.unlogged, c.seq})
+	}
 	start := time.Now()
 	// On most errors Pebble calls Fatalf, which fails the store and does not return, or
 	// it panics, which run recovers. This handles the others.
@@ -160,7 +163,7 @@ func (c *committer) apply(g *group) {
 		return
 	}
 	c.s.stats.commits.Observe(uint64(time.Since(start)))
-	c.s.stats.groupSizes.Observe(uint64(len(g.entries)))
+	c.s.stats.groupSizes.Observe(uint64(g.updates))
 	c.s.batchDone(g)
 }
 
@@ -247,7 +250,13 @@ func (c *committer) update(o *op) {
 	c.seq++
 	it := &item{user: o.user, Recorded: next.Recorded, at: c.seq}
 	c.arm(was, it)
-	c.log(&next, was, it)
+	if next.Unlogged && was.at != 0 {
+		it.at = was.at
+		c.g.addUnlogged(it.user)
+	} else {
+		c.log(&next, was, it)
+	}
+	c.g.updates++
 	c.stage(it)
 	o.record, o.err = it.record(), nil
 	c.g.answers = append(c.g.answers, o)

@@ -111,6 +111,51 @@ func TestNothingShownBeforeTheSync(t *testing.T) {
 	})
 }
 
+// TestNoUnloggedStateBeforeTheSync: the position of an unlogged record does not tell
+// whether it is durable.
+func TestNoUnloggedStateBeforeTheSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{FS: vfs.NewMem()}
+		s := mustOpen(t, "data", Options{FS: g.wrap()})
+		old := mustUpdate(t, s, crashUser(0))
+		mustUpdate(t, s, crashUser(1))
+		synctest.Wait() // the cache is warm
+		x := &visibilityCheck{t: t, s: s, old: old.At}
+		open := g.close()
+		x.expect("Update", func() bool {
+			r, err := s.Update(t.Context(), crashUser(0), storetest.Unlogged(storetest.UpdateFunc(store.By{}, benchState)))
+			return err == nil && r.At == old.At && r.State.Revision > old.State.Revision
+		})
+		synctest.Wait() // the update is in the database and waits for the disk
+		if it, err := s.readItem(crashUser(0)); err != nil || it.State.Revision == old.State.Revision {
+			t.Fatalf("INVALID: the database shows %+v, %v; want the change, which is not durable", it, err)
+		}
+		s.cache.empty()
+		isNew := func(r store.Record) bool { return r.State != nil && r.State.Revision > old.State.Revision }
+		x.expect("Read", func() bool {
+			r, _, err := s.Read(t.Context(), []store.User{crashUser(0)}, store.Freshness{})
+			return err == nil && len(r) == 1 && isNew(r[0])
+		})
+		x.expect("a refused Update", func() bool {
+			r, err := s.Update(t.Context(), crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errRefused }))
+			return errors.Is(err, errRefused) && isNew(r)
+		})
+		x.expect("Scan", func() bool {
+			var r []store.Record
+			err := s.Scan(t.Context(), func(group []store.Record) error { r = append(r, group...); return nil })
+			return err == nil && len(r) == 2 && isNew(r[0])
+		})
+		// Others need not wait.
+		if r, _, err := s.Read(t.Context(), []store.User{crashUser(1)}, store.Freshness{}); err != nil || len(r) != 1 {
+			t.Errorf("Read of another user: %+v, %v", r, err)
+		}
+		synctest.Wait()
+		x.released = true
+		open()
+		x.group.Wait()
+	})
+}
+
 // A visibilityCheck looks for a change with every method.
 type visibilityCheck struct {
 	t        *testing.T

@@ -18,6 +18,9 @@ type group struct {
 	values  []byte   // holds stored
 	written int      // so many of the items are in the batch
 	entries []chainedEntry
+	updates int
+	// unlogged are the users of updates without a log entry; nil: none.
+	unlogged map[store.User]struct{}
 	// redacted replace entries that may be in the log cache.
 	redacted []chainedEntry
 	answers  []*op // answered when last is durable
@@ -30,6 +33,13 @@ func (g *group) addItem(it *item) {
 	from := len(g.values)
 	g.values = appendItem(g.values, it)
 	g.items, g.stored = append(g.items, it), append(g.stored, g.values[from:])
+}
+
+func (g *group) addUnlogged(u store.User) {
+	if g.unlogged == nil {
+		g.unlogged = make(map[store.User]struct{})
+	}
+	g.unlogged[u] = struct{}{}
 }
 
 // maxSpareValues bounds the memory that a group keeps for the next one.

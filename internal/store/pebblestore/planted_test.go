@@ -104,7 +104,7 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"read-unsynced", "a read shows a change that is not durable", "read.go",
-		"durable = s.progress.durableAt() >= it.at; ", "durable = s.progress.durableAt() >= it.at || planted(`read-unsynced`); ",
+		"durable = s.progress.durableAt() >= s.progress.neededBy(u, it.at); ", "durable = s.progress.durableAt() >= it.at || planted(`read-unsynced`); ",
 		everywhere, "acknowledged changes are lost",
 	},
 	{

@@ -16,9 +16,31 @@ type progress struct {
 	staged atomic.Uint64
 	// durable: every change up to this number is on the disk and installed.
 	durable atomic.Uint64
+	// unlogged are those of the batch that was applied last: the positions of their records
+	// do not tell whether the records are durable. The committer sets it before it applies
+	// a batch that has some.
+	unlogged atomic.Pointer[unloggedUsers]
 
 	mu      sync.Mutex    // guards waiters
 	waiters chan struct{} // closed by the next wake; nil: no goroutine waits
+}
+
+// unloggedUsers are users whom a batch gave records without a log entry, and the batch's last
+// number.
+type unloggedUsers struct {
+	users map[store.User]struct{}
+	last  store.Position
+}
+
+// neededBy is the number that must be durable so that the record of u is durable which was
+// read from the database before the call. at is the record's position.
+func (p *progress) neededBy(u store.User, at store.Position) store.Position {
+	if batch := p.unlogged.Load(); batch != nil {
+		if _, ok := batch.users[u]; ok {
+			return max(at, batch.last)
+		}
+	}
+	return at
 }
 
 func (p *progress) durableAt() store.Position { return store.Position(p.durable.Load()) }

@@ -69,7 +69,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (*item, error) {
 		if err != nil || durable {
 			return it, err
 		}
-		if err := s.awaitDurable(ctx, it.at); err != nil {
+		if err := s.awaitDurable(ctx, s.progress.neededBy(u, it.at)); err != nil {
 			return nil, err
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Store) lookupNow(u store.User) (it *item, installs uint64, durable bool
 	if it, err = s.readItem(u); err != nil || it == nil {
 		return nil, installs, err == nil, err
 	}
-	if durable = s.progress.durableAt() >= it.at; durable {
+	if durable = s.progress.durableAt() >= s.progress.neededBy(u, it.at); durable {
 		s.cache.offer(it, installs)
 	}
 	return it, installs, durable, nil

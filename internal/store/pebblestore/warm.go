@@ -52,7 +52,7 @@ func (s *Store) warmFrom(from []byte) (next []byte, hasSpace bool, err error) {
 		if !valid || err != nil {
 			return nil, false, fmt.Errorf("record at key %q: %w", it.Key(), errValue)
 		}
-		if s.progress.durableAt() >= store.Position(at) {
+		if s.progress.durableAt() >= s.progress.neededBy(u, store.Position(at)) {
 			hasSpace = s.cache.pack(u, it.Value(), installs)
 		}
 		next = append(append(next[:0], it.Key()...), 0)

@@ -16,6 +16,7 @@ type Method string
 const (
 	Update     Method = "Update"
 	Read       Method = "Read"
+	Scan       Method = "Scan"
 	Write      Method = "Write"
 	Load       Method = "Load"
 	List       Method = "List"
@@ -148,6 +149,14 @@ func (f *Faulty) Read(ctx context.Context, us []store.User, fresh store.Freshnes
 		return nil, store.Cursor{}, planned.err
 	}
 	return f.Store.Read(ctx, us, fresh)
+}
+
+// Scan implements store.Store.
+func (f *Faulty) Scan(ctx context.Context, fn func([]store.Record) error) error {
+	if planned, injected := f.nextFault(Scan); injected {
+		return planned.err
+	}
+	return f.Store.Scan(ctx, fn)
 }
 
 // Load implements store.Store.

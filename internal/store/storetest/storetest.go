@@ -72,8 +72,10 @@ func Run(t *testing.T, b Backend) {
 		tests []namedTest
 	}{
 		{"Update", updateTests},
+		{"Unlogged", unloggedTests},
 		{"Begin", beginTests},
 		{"Read", readTests},
+		{"Scan", scanTests},
 		{"Feed", feedTests},
 		{"Log", logTests},
 		{"Erase", eraseTests},
