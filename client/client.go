@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -86,24 +87,57 @@ func orDefault(c *http.Client) *http.Client {
 }
 
 // An Option changes one call.
-type Option func(http.Header)
+type Option func(*call)
+
+func withHeader(name, value string) Option {
+	return func(c *call) { c.header.Set(name, value) }
+}
 
 // IdempotencyKey makes a write safe to repeat. The server carries out one request
 // with this key, and answers repeats with the same response.
 func IdempotencyKey(key string) Option {
-	return func(h http.Header) { h.Set("Idempotency-Key", key) }
+	return withHeader("Idempotency-Key", key)
 }
 
 // IfMatch makes a write fail, with the problem precondition-failed, unless the
 // user's record has this revision.
 func IfMatch(revision uint64) Option {
-	return func(h http.Header) { h.Set("If-Match", `"`+strconv.FormatUint(revision, 10)+`"`) }
+	return withHeader("If-Match", `"`+strconv.FormatUint(revision, 10)+`"`)
 }
 
 // IfAbsent makes a write fail, with the problem precondition-failed, if the object
 // already exists.
 func IfAbsent() Option {
-	return func(h http.Header) { h.Set("If-None-Match", "*") }
+	return withHeader("If-None-Match", "*")
+}
+
+// CursorOf stores the cursor of a write to a user's sessions, claims or note. With
+// [AtLeast], a read by any node sees that write.
+func CursorOf(cursor *string) Option {
+	return func(c *call) { c.cursor = cursor }
+}
+
+// A ReadOption changes a read of presence.
+type ReadOption func(url.Values)
+
+// AtLeast makes a read see everything up to a cursor, of [CursorOf] or of an earlier read or
+// stream, whichever node answers it.
+func AtLeast(cursor string) ReadOption {
+	return func(q url.Values) { q.Set("at_least", cursor) }
+}
+
+// Strong makes a read linearizable: it sees every write that was answered before it began.
+// It fails while no majority of the servers that store the data can be reached.
+func Strong() ReadOption {
+	return func(q url.Values) { q.Set("consistency", "strong") }
+}
+
+func queryOf(opts []ReadOption) url.Values {
+	q := make(url.Values)
+	for _, opt := range opts {
+		opt(q)
+	}
+	return q
 }
 
 // A call is one request.
@@ -115,6 +149,9 @@ type call struct {
 	into   any       // nil: ignore the response body
 	copyTo io.Writer // nil: into has the response body
 	opts   []Option
+
+	header http.Header // that opts set
+	cursor *string     // gets the cursor of a write; nil: nobody wants it
 }
 
 // path joins segments and escapes each.
@@ -136,6 +173,10 @@ func (c *Client) do(ctx context.Context, call call) (http.Header, error) {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 	}
+	call.header = make(http.Header)
+	for _, opt := range call.opts {
+		opt(&call)
+	}
 	token, err := c.tokens.Token(ctx)
 	if err != nil {
 		return nil, err
@@ -149,6 +190,9 @@ func (c *Client) do(ctx context.Context, call call) (http.Header, error) {
 		if ok {
 			header, err = c.once(ctx, &call, body, other)
 		}
+	}
+	if err == nil && call.cursor != nil {
+		*call.cursor = header.Get("Presence-Cursor")
 	}
 	return header, err
 }
@@ -186,9 +230,7 @@ func (c *Client) once(ctx context.Context, call *call, body []byte, token string
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for _, opt := range call.opts {
-		opt(req.Header)
-	}
+	maps.Copy(req.Header, call.header)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, &TransportError{Method: call.method, URL: target, Err: causeOf(err)}

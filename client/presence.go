@@ -4,20 +4,19 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"net/url"
 
 	"porchlight.dev/porchlight/api"
 )
 
 // Presence reads the presence of a user, as far as the caller may see it. Here and
 // below, a user is an id, an e-mail address or "me".
-func (c *Client) Presence(ctx context.Context, user string) (api.Presence, error) {
-	return ask[api.Presence](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "presence")})
+func (c *Client) Presence(ctx context.Context, user string, opts ...ReadOption) (api.Presence, error) {
+	return ask[api.Presence](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "presence"), query: queryOf(opts)})
 }
 
 // Query reads the presence of up to api.MaxQueryUsers users.
-func (c *Client) Query(ctx context.Context, users []string) (api.Presences, error) {
-	return ask[api.Presences](ctx, c, call{method: http.MethodPost, path: "/v1/presence/query", body: api.PresenceQuery{Users: users}})
+func (c *Client) Query(ctx context.Context, users []string, opts ...ReadOption) (api.Presences, error) {
+	return ask[api.Presences](ctx, c, call{method: http.MethodPost, path: "/v1/presence/query", query: queryOf(opts), body: api.PresenceQuery{Users: users}})
 }
 
 // ListOptions select users of a list. The zero value selects all active users.
@@ -28,8 +27,8 @@ type ListOptions struct {
 
 // List lists the active users of the account, by id, and what the caller may see of their
 // presence. To follow the changes of the same users, see StreamOptions.
-func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[api.UserPresence, error] {
-	filter := make(url.Values)
+func (c *Client) List(ctx context.Context, o ListOptions, opts ...ReadOption) iter.Seq2[api.UserPresence, error] {
+	filter := queryOf(opts)
 	for _, status := range o.Status {
 		filter.Add("status", string(status))
 	}

@@ -3,6 +3,7 @@ package client_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 
 	"porchlight.dev/porchlight/api"
@@ -33,5 +34,35 @@ func TestList(t *testing.T) {
 	}
 	if len(asked) != 2 || asked[0] != "/v1/presence R+D busy away " || asked[1] != "/v1/presence R+D busy away x" {
 		t.Errorf("asked %q", asked)
+	}
+}
+
+// TestFreshReads: a write gives its cursor, and reads pass on how fresh they must be.
+func TestFreshReads(t *testing.T) {
+	var asked []string
+	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path+"?"+r.URL.RawQuery+r.Header.Get("Idempotency-Key"))
+		w.Header().Set("Presence-Cursor", "c1")
+		_, _ = io.WriteString(w, "{}")
+	})
+	var cursor string
+	if err := c.EndClaim(t.Context(), "me", "manual", client.CursorOf(&cursor), client.IdempotencyKey("key")); err != nil || cursor != "c1" {
+		t.Fatalf("the cursor is %q, %v", cursor, err)
+	}
+	if _, err := c.Presence(t.Context(), "me", client.AtLeast(cursor)); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Query(t.Context(), []string{"me"}, client.Strong(), client.AtLeast(cursor)); err != nil {
+		t.Error(err)
+	}
+	for _, err := range c.List(t.Context(), client.ListOptions{Group: "g"}, client.Strong()) {
+		t.Error("a user", err)
+	}
+	want := []string{
+		"DELETE /v1/users/me/claims/manual?key", "GET /v1/users/me/presence?at_least=c1",
+		"POST /v1/presence/query?at_least=c1&consistency=strong", "GET /v1/presence?consistency=strong&group=g&limit=1000",
+	}
+	if !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }

@@ -60,10 +60,11 @@ func SetPrivate(w http.ResponseWriter) {
 	header(w, "X-Content-Type-Options", "nosniff")
 }
 
-// setWriteHeaders sets the headers of a write to a user's record: its revision, and
-// whether the request had been answered before.
-func (c *call) setWriteHeaders(result *publish.Result) {
+// setWriteHeaders sets the headers of a write to a user's record: its revision, its cursor,
+// and whether the request had been answered before.
+func (a *API) setWriteHeaders(c *call, result *publish.Result) {
 	header(c.w, "Etag", wire.ETag(result.Revision()))
+	a.setCursorHeader(c, &result.Record)
 	if result.Answer != nil {
 		header(c.w, "Idempotency-Replayed", "true")
 	}

@@ -43,7 +43,9 @@ import (
 // implements it.
 type Cursors interface {
 	ReadCursor(ctx context.Context, at store.Cursor) (string, error)
+	WriteCursor(ctx context.Context, written *store.Record) (string, error)
 	ParseCursor(ctx context.Context, text string) (store.Position, error)
+	StoreCursor(ctx context.Context, text string) (store.Cursor, error)
 }
 
 // API is the native dialect and its routes. Set the fields, then Mount.

@@ -97,7 +97,7 @@ func (a *API) publish(c *call, scope auth.Scope, event presence.Event) (publish.
 	}
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err == nil {
-		c.setWriteHeaders(&result)
+		a.setWriteHeaders(c, &result)
 	}
 	return result, err
 }

@@ -40,7 +40,7 @@ func (f *presenceFilter) matches(v *view.View) bool {
 // listPresence serves GET /v1/presence: the active users of the account, by id, as the
 // caller may see them.
 func (a *API) listPresence(c *call) error {
-	q, err := c.query(statusFilter, "group", "limit", "page_token")
+	q, err := c.query(statusFilter, "group", "limit", "page_token", consistencyParam, atLeastParam)
 	if err != nil {
 		return err
 	}
@@ -58,6 +58,9 @@ func (a *API) listPresence(c *call) error {
 	}
 	var list *api.PresencePage
 	err = a.withTurn(c, examined, func() (err error) {
+		if err := a.reach(c, q); err != nil {
+			return err
+		}
 		list, err = a.presencePage(c, pg, &filter)
 		return err
 	})

@@ -11,6 +11,13 @@ import (
 
 // readPresence serves GET /v1/users/{user}/presence: what the caller may see.
 func (a *API) readPresence(c *call) error {
+	q, err := c.query(consistencyParam, atLeastParam)
+	if err != nil {
+		return err
+	}
+	if err := a.reach(c, q); err != nil {
+		return err
+	}
 	u, err := a.targetUser(c)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 func TestReadPresence(t *testing.T) {
@@ -146,4 +148,64 @@ func TestQueryErrors(t *testing.T) {
 		t.Errorf("%d unknown", len(got.Unknown))
 	}
 	w.do("POST", "/v1/presence/query", admin, fmt.Sprintf(`{"users":[%q]}`, strings.Repeat("x", 1<<20))).problem(&api.BodyTooLarge)
+}
+
+// withoutMajority refuses reads that must be fresh.
+type withoutMajority struct{ store.Store }
+
+func (m withoutMajority) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
+	if fresh != (store.Freshness{}) {
+		return nil, store.Cursor{}, store.ErrUnavailable
+	}
+	return m.Store.Read(ctx, us, fresh)
+}
+
+// TestFreshness: a write gives its cursor. Reads take it, or ask to be strong, and say which
+// of both they cannot do.
+func TestFreshness(t *testing.T) {
+	w := newWorld(t)
+	admin, path := w.admin(), "/v1/users/alice@example.com/"
+	var cursor string
+	for _, write := range [][3]string{
+		{"POST", "sessions", `{"client_type":"web","lease_seconds":3600}`},
+		{"PUT", "claims/c", `{"source":"calendar","status":"busy"}`},
+		{"DELETE", "claims/c", ""},
+		{"PUT", "note", `{"text":"hello"}`},
+		{"DELETE", "note", ""},
+		{"PUT", "claims/manual", `{"source":"manual","status":"away"}`},
+	} {
+		if cursor = w.do(write[0], path+write[1], admin, write[2]).header.Get("Presence-Cursor"); cursor == "" {
+			t.Errorf("%s %s gives no cursor", write[0], write[1])
+		}
+	}
+	asks := func(query string) []*exchange {
+		return []*exchange{
+			w.do("GET", path+"presence?"+query, admin, ""), w.do("GET", "/v1/presence?"+query, admin, ""),
+			w.do("POST", "/v1/presence/query?"+query, admin, `{"users":["alice@example.com"]}`),
+		}
+	}
+	for _, query := range []string{"consistency=strong", "at_least=" + cursor, "consistency=strong&at_least=" + cursor} {
+		for _, x := range asks(query) {
+			if x.want(200); !strings.Contains(x.body, `"away"`) {
+				t.Errorf("%s: %s", x.asked, x.body)
+			}
+		}
+	}
+	for query, kind := range map[string]*api.Kind{
+		"consistency=weak": &api.InvalidField, "consistency=": &api.InvalidField, "at_least=": &api.CursorInvalid, "at_least=x": &api.CursorInvalid,
+	} {
+		for _, x := range asks(query) {
+			x.problem(kind)
+		}
+	}
+	// A store without a majority of its servers answers other reads alone.
+	w.api.Views.Store = withoutMajority{w.store}
+	for _, query := range []string{"consistency=strong", "at_least=" + cursor} {
+		for _, x := range asks(query) {
+			if x.problem(&api.Unavailable); x.header.Get("Retry-After") == "" {
+				t.Errorf("%s: no Retry-After", x.asked)
+			}
+		}
+	}
+	w.do("GET", path+"presence", admin, "").want(200)
 }

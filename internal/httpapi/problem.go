@@ -146,6 +146,8 @@ var errorKinds = []struct {
 	{webhook.ErrPaused, &api.SubscriptionState},
 	{webhook.ErrReplaying, &api.SubscriptionState},
 	{webhook.ErrCursor, &api.CursorInvalid},
+	{hub.ErrCursor, &api.CursorInvalid},
+	{store.ErrEpoch, &api.CursorInvalid},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{directory.ErrExternalIDTaken, &api.ExternalIDTaken},
 	{directory.ErrNoGroup, &api.NoGroup},

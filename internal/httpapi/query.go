@@ -19,8 +19,15 @@ func (a *API) query(c *call, body *api.PresenceQuery) error {
 	if n := len(body.Users); n == 0 || n > api.MaxQueryUsers {
 		return &presence.FieldError{Field: "users", Reason: "must have 1 to 10000 items"}
 	}
+	q, err := c.query(consistencyParam, atLeastParam)
+	if err != nil {
+		return err
+	}
 	var answer []byte
-	err := a.withTurn(c, len(body.Users), func() (err error) {
+	err = a.withTurn(c, len(body.Users), func() (err error) {
+		if err := a.reach(c, q); err != nil {
+			return err
+		}
 		answer, err = a.queryPresence(c, body.Users)
 		return err
 	})

@@ -150,7 +150,7 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 	if result.Answer == nil {
 		session = a.withRefresh(session, event.Activity, began)
 	}
-	c.setWriteHeaders(&result)
+	a.setWriteHeaders(c, &result)
 	wired := asSession(u.ID, session, a.now())
 	header(c.w, "Etag", recordTag(result.Revision(), &wired))
 	return c.writeBody(http.StatusOK, wired)
@@ -192,7 +192,7 @@ func (a *API) signOut(c *call) error {
 	if err != nil {
 		return asNoSession(err)
 	}
-	c.setWriteHeaders(&result)
+	a.setWriteHeaders(c, &result)
 	return c.noContent()
 }
 

@@ -47,6 +47,12 @@ type Reader struct {
 	ErrGone error
 }
 
+// Reach has all reads that follow be at least as new as fresh asks.
+func (r *Reader) Reach(ctx context.Context, fresh store.Freshness) error {
+	_, _, err := r.Store.Read(ctx, nil, fresh)
+	return err
+}
+
 // Read is what viewer sees of one user.
 func (r *Reader) Read(ctx context.Context, account presence.AccountID, id presence.UserID, viewer Viewer) (View, store.Cursor, error) {
 	u := store.User{Account: account, ID: id}

@@ -8,7 +8,7 @@ import (
 
 const (
 	corsRequestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID"
-	corsAnswerHeaders  = "Allow, ETag, Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Outcome, X-Request-Id"
+	corsAnswerHeaders  = "Allow, ETag, Idempotency-Replayed, Location, Presence-Cursor, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Outcome, X-Request-Id"
 	corsMaxAge         = "600" // seconds: how long a change of the setting may go unnoticed
 )
 

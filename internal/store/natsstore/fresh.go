@@ -26,7 +26,10 @@ func (s *Store) readFresh(ctx context.Context, us []store.User, fresh store.Fres
 	err := s.reach(within, fresh)
 	var records []store.Record
 	var cursor store.Cursor
-	if err == nil {
+	switch {
+	case err == nil && len(us) == 0:
+		cursor = store.NewCursor(s.epoch, store.Position(s.lastSeq.Load()))
+	case err == nil:
 		records, cursor, err = s.readRecords(within, us)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
