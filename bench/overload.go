@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,13 +21,14 @@ import (
 
 // overloadClients send requests at their own times, whatever the server does, as clients
 // that do not know of each other.
-const overloadClients = 1000
+const overloadClients = 4000
 
 // inTime is when an answer still helps its client.
 const inTime = 250 * time.Millisecond
 
 // overload measures what the server answers when more requests come than it can answer. The
-// server has one processor, and the clients have the others.
+// server has one processor, and the clients have the others. Its requests are expensive, of
+// users with many claims, so that the clients are not what is saturated.
 func (r *run) overload(b *binary) error {
 	s, err := r.seed(r.reference())
 	if err != nil {
@@ -39,15 +41,16 @@ func (r *run) overload(b *binary) error {
 		return err
 	}
 	defer func() { _ = pin(os.Getpid(), 0, runtime.NumCPU()) }() // as it was before
-	for _, mode := range []struct{ name, flag string }{{"refusing", "--max-queue-delay=50ms"}, {"never refusing", "--max-queue-delay=0s"}} {
-		if err := r.overloadCurve(b, s, mode.name, mode.flag); err != nil {
+	peaks := make(map[string]float64)                            // of the server that refuses nothing
+	for _, mode := range []struct{ name, flag string }{{"never refusing", "--max-queue-delay=0s"}, {"refusing", "--max-queue-delay=50ms"}} {
+		if err := r.overloadCurve(b, s, mode.name, mode.flag, peaks); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) overloadCurve(b *binary, s *seeded, name, flag string) error {
+func (r *run) overloadCurve(b *binary, s *seeded, name, flag string, peaks map[string]float64) error {
 	p, err := b.serve(s.dir, flag)
 	if err != nil {
 		return err
@@ -56,18 +59,25 @@ func (r *run) overloadCurve(b *binary, s *seeded, name, flag string) error {
 	if err := pin(p.cmd.Process.Pid, 0, 1); err != nil {
 		return err
 	}
+	if len(peaks) == 0 {
+		if err := s.claimMuch(p.address); err != nil {
+			return err
+		}
+	}
 	for _, kind := range []struct {
 		name    string
 		status  int
 		request func([]byte, *rand.Rand) []byte
-	}{{"Zoom's PUT", 204, s.put}, {"native PUT", 200, s.nativePut}} {
-		peak, err := r.peak(p, kind.status, kind.request)
-		if err != nil {
-			return err
+	}{{"updates", 200, s.putClaim}, {"reads", 200, s.getClaims}} {
+		if peaks[kind.name] == 0 {
+			if peaks[kind.name], err = r.peak(p, kind.status, kind.request); err != nil {
+				return err
+			}
 		}
+		peak := peaks[kind.name]
 		fmt.Printf("%s, %s: peak %.0f/s, with at most %d connections\n", kind.name, name, peak, peakConns)
 		fmt.Printf("%8s %9s %9s %9s %9s %9s %9s %9s %9s\n", "offered", "sent/s", "good/s", "of peak", "p50, ms", "p99, ms", "refused/s", "p50, ms", "p99, ms")
-		for _, times := range []float64{0.5, 0.8, 1, 1.5, 2, 5} {
+		for _, times := range []float64{1, 2, 5} {
 			o := openLoad{address: p.address, rate: times * peak, duration: 2 * r.seconds, request: kind.request}
 			got, err := o.run()
 			if err != nil {
@@ -100,16 +110,56 @@ func (r *run) peak(p *process, status int, request func([]byte, *rand.Rand) []by
 	return best, nil
 }
 
-// nativePut sets a user's own status through the native API, which has no fast path.
-func (s *seeded) nativePut(b []byte, random *rand.Rand) []byte {
-	const body = `{"source":"meeting","status":"in_meeting"}`
-	b = append(b, "PUT /v1/users/"...)
-	b = append(b, s.IDs[random.IntN(len(s.IDs))]...)
-	b = append(b, "/claims/bench HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
-	b = append(b, s.Token...)
-	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+const (
+	claimants   = 200 // users with many claims
+	claimsOfOne = 60
+)
+
+// claimMuch gives some users many claims.
+func (s *seeded) claimMuch(address string) error {
+	next := make(chan int, claimants*claimsOfOne)
+	for i := range cap(next) {
+		next <- i
+	}
+	close(next)
+	request := func(b []byte, _ *rand.Rand) []byte {
+		i, ok := <-next
+		if !ok {
+			return s.appendClaim(b, 0, 0)
+		}
+		return s.appendClaim(b, i/claimsOfOne, i%claimsOfOne)
+	}
+	for len(next) > 0 { // a server that refuses ends the load
+		if _, err := (&load{address: address, conns: 4, duration: time.Second, status: 200, request: request}).run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *seeded) putClaim(b []byte, random *rand.Rand) []byte {
+	return s.appendClaim(b, random.IntN(claimants), random.IntN(claimsOfOne))
+}
+
+// getClaims reads why a user has the status that is shown, from all claims.
+func (s *seeded) getClaims(b []byte, random *rand.Rand) []byte {
+	b = s.appendStart(b, "GET", random.IntN(claimants), "/presence/explain")
+	return append(b, "\r\n"...)
+}
+
+func (s *seeded) appendClaim(b []byte, user, claim int) []byte {
+	body := `{"source":"meeting","status":"in_meeting","note":"` + strings.Repeat("x", 280) + `"}`
+	b = s.appendStart(b, "PUT", user, "/claims/c"+strconv.Itoa(claim))
+	b = append(b, "Content-Type: application/json\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(body)), 10)
 	return append(append(b, "\r\n\r\n"...), body...)
+}
+
+func (s *seeded) appendStart(b []byte, method string, user int, path string) []byte {
+	b = append(append(b, method...), " /v1/users/"...)
+	b = append(append(b, s.IDs[user]...), path...)
+	b = append(b, " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
+	return append(append(b, s.Token...), "\r\n"...)
 }
 
 // An openLoad sends requests at random times, rate of them a second. A client whose request
@@ -135,10 +185,15 @@ func (o *openLoad) run() (*openResult, error) {
 	var mu sync.Mutex
 	var failure error
 	var group sync.WaitGroup
+	conns, err := o.dial()
+	if err != nil {
+		return nil, err
+	}
 	end := time.Now().Add(o.duration)
-	for i := range overloadClients {
+	for i, conn := range conns {
 		group.Go(func() {
-			got, err := o.client(rand.New(rand.NewPCG(uint64(i), uint64(end.UnixNano()))), end)
+			defer conn.Close()
+			got, err := o.client(conn, rand.New(rand.NewPCG(uint64(i), uint64(end.UnixNano()))), end)
 			mu.Lock()
 			defer mu.Unlock()
 			failure = cmp.Or(failure, err)
@@ -158,26 +213,41 @@ func (r *openResult) add(o openResult) {
 	r.refused = append(r.refused, o.refused...)
 }
 
-func (o *openLoad) client(random *rand.Rand, end time.Time) (got openResult, err error) {
-	conn, err := net.Dial("tcp", o.address)
-	if err != nil {
-		return got, err
+// dial connects the clients, one after another: the system refuses more at once. Each sends a
+// request, because the server soon closes a new connection that sends nothing.
+func (o *openLoad) dial() (conns []net.Conn, err error) {
+	random := rand.New(rand.NewPCG(1, 1))
+	for range overloadClients {
+		conn, err := net.Dial("tcp", o.address)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := conn.Write(o.request(nil, random)); err != nil {
+			return nil, err
+		}
+		if _, _, err := readStatus(bufio.NewReader(conn)); err != nil {
+			return nil, err
+		}
+		conns = append(conns, conn)
 	}
-	defer conn.Close()
+	return conns, nil
+}
+
+func (o *openLoad) client(conn net.Conn, random *rand.Rand, end time.Time) (got openResult, err error) {
 	_ = conn.SetDeadline(end.Add(10 * time.Second))
 	reader := bufio.NewReaderSize(conn, 4096)
 	gap := func() time.Duration {
-		return time.Duration(min(5, random.ExpFloat64()*overloadClients/o.rate) * float64(time.Second)) // the server closes a new connection that sends nothing
+		return time.Duration(random.ExpFloat64() * overloadClients / o.rate * float64(time.Second))
 	}
 	var request []byte
-	for next := time.Now().Add(gap()); next.Before(end); next = next.Add(gap()) {
+	for next := time.Now().Add(time.Duration(random.Float64() * float64(gap()))); next.Before(end); next = next.Add(gap()) {
 		time.Sleep(time.Until(next))
 		request = o.request(request[:0], random)
 		sent := time.Now()
 		if _, err := conn.Write(request); err != nil {
 			return got, err
 		}
-		status, err := readStatus(reader)
+		status, wait, err := readStatus(reader)
 		if err != nil {
 			return got, err
 		}
@@ -194,6 +264,7 @@ func (o *openLoad) client(random *rand.Rand, end time.Time) (got openResult, err
 			}
 		case 503:
 			got.refused = append(got.refused, took)
+			next = next.Add(wait)
 		default:
 			return got, fmt.Errorf("unexpected status %d", status)
 		}
@@ -201,27 +272,34 @@ func (o *openLoad) client(random *rand.Rand, end time.Time) (got openResult, err
 	return got, nil
 }
 
-// readStatus reads one response that has a Content-Length or no body.
-func readStatus(reader *bufio.Reader) (status int, err error) {
+// readStatus reads one response that has a Content-Length or no body, and its Retry-After.
+func readStatus(reader *bufio.Reader) (status int, wait time.Duration, err error) {
 	length := 0
 	for first := true; ; first = false {
 		line, err := reader.ReadSlice('\n')
 		switch {
 		case err != nil:
-			return 0, err
+			return 0, 0, err
 		case first && len(line) < 12:
-			return 0, fmt.Errorf("unexpected response %q", line)
+			return 0, 0, fmt.Errorf("unexpected response %q", line)
 		case first:
 			if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		case len(line) <= 2:
 			_, err = io.CopyN(io.Discard, reader, int64(length))
-			return status, err
+			return status, wait, err
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Retry-After: ")); ok {
+			seconds, err := strconv.Atoi(string(bytes.TrimSpace(value)))
+			if err != nil {
+				return 0, 0, err
+			}
+			wait = time.Duration(seconds) * time.Second
 		}
 		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		}
 	}

@@ -15,6 +15,10 @@ func pin(pid, first, last int) error {
 	for cpu := first; cpu < last; cpu++ {
 		set.Set(cpu)
 	}
+	return eachThread(pid, func(id int) error { return unix.SchedSetaffinity(id, &set) })
+}
+
+func eachThread(pid int, do func(id int) error) error {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		return err
@@ -24,8 +28,8 @@ func pin(pid, first, last int) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.SchedSetaffinity(id, &set); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("bind to a processor: %w", err)
+		if err := do(id); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("thread %d: %w", id, err)
 		}
 	}
 	return nil

@@ -5,4 +5,4 @@ package main
 import "errors"
 
 // pin binds a process to processors, which needs Linux.
-func pin(pid, first, last int) error { return errors.ErrUnsupported }
+func pin(_, _, _ int) error { return errors.ErrUnsupported }

@@ -43,7 +43,6 @@ type Conn struct {
 	last    bool      // the connection ends after the message under way
 	ending  bool      // the message under way was the last
 	paused  time.Time // no message is read before
-	waited  bool      // for that, with the message under way
 	due     error     // why to stop waiting for a message that has not begun
 	woken   bool      // a deadline in the past ends the read under way
 	grown   bool      // the stack of the connection's own goroutine, probably
@@ -184,13 +183,6 @@ func (c *Conn) Pause(d time.Duration) {
 // pauseStep is how late a paused connection finds that it is closed or the server drains.
 const pauseStep = 250 * time.Millisecond
 
-// Waited reports whether the message under way was left unread because of Pause.
-func (c *Conn) Waited() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.waited
-}
-
 // waitOut waits until the connection is not paused.
 func (c *Conn) waitOut() {
 	for {
@@ -206,11 +198,12 @@ func (c *Conn) waitOut() {
 func (c *Conn) pause() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waited = !c.paused.IsZero()
-	left := time.Until(c.paused)
-	if !c.waited || left <= 0 || c.closed || c.server.draining.Load() {
-		c.paused = time.Time{}
+	if c.paused.IsZero() || c.closed || c.server.draining.Load() {
 		return 0
+	}
+	left := time.Until(c.paused)
+	if left <= 0 {
+		c.paused = time.Time{}
 	}
 	return left
 }

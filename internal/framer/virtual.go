@@ -63,9 +63,6 @@ func virtualOf(conn net.Conn) *virtual {
 // Pause is that of the connection.
 func (v *virtual) Pause(d time.Duration) { v.c.Pause(d) }
 
-// Waited is that of the connection.
-func (v *virtual) Waited() bool { return v.c.Waited() }
-
 func (v *virtual) Read(p []byte) (int, error) {
 	switch v.enter() {
 	case serving:

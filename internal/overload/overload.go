@@ -69,7 +69,6 @@ type Request struct {
 type Kind struct {
 	Update  bool // it changes something
 	Commits bool // that is all it does: it takes as long as the store does
-	Waited  bool // it was refused before, and has waited for as long as it was told
 }
 
 // Admit counts a request, or returns the error with which to refuse it.
@@ -78,13 +77,13 @@ func (g *Gate) Admit(k Kind) (Request, *quota.Error) {
 		return Request{}, nil
 	}
 	g.spread.asked.Add(1)
-	if share := math.Float64frombits(g.share.Load()); share > 0 && !k.Waited && rand.Float64() < shareOf(k.Update, share) { //nolint:gosec // nobody gains by guessing
+	if share := math.Float64frombits(g.share.Load()); share > 0 && rand.Float64() < shareOf(k.Update, share) { //nolint:gosec // nobody gains by guessing
 		return Request{}, g.limit.Reached(g.spread.next())
 	}
 	if !k.Commits {
 		return Request{}, nil
 	}
-	others, ok := g.updates.begin(k.Waited)
+	others, ok := g.updates.begin()
 	if !ok {
 		return Request{}, g.limit.Reached(g.spread.next())
 	}

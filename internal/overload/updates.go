@@ -15,7 +15,7 @@ type updates struct {
 	refused atomic.Bool  // since the last look
 
 	mu     sync.Mutex    // guards what follows
-	alone  time.Duration // that an update takes with few others, on average
+	alone  time.Duration // that an update takes with few others, at best lately
 	ended  int           // updates since the last look
 	waited time.Duration // by them, for others
 
@@ -30,19 +30,20 @@ const (
 	fewUpdates = 8
 	// One slow update counts for no more than this.
 	longestUpdate = time.Second
+	// The shortest time is forgotten over some hundreds of updates.
+	slowly = 256
 	// So many updates are always admitted: they share a write to the disk.
-	smallestLimit = 128
+	smallestLimit = 16
 	// The rate is an average over as many looks, half a second.
 	rateLooks = 25
 	// The limit ends after as many looks without a refusal, two seconds.
 	calmLooks = 100
 )
 
-// begin counts an update that the store commits, unless there are too many already and it has
-// not waited for its turn.
-func (u *updates) begin(waited bool) (others int, ok bool) {
+// begin counts an update that the store commits, unless there are too many already.
+func (u *updates) begin() (others int, ok bool) {
 	n := u.running.Add(1)
-	if limit := u.limit.Load(); limit > 0 && n > limit && !waited {
+	if limit := u.limit.Load(); limit > 0 && n > limit {
 		u.running.Add(-1)
 		u.refused.Store(true)
 		return 0, false
@@ -61,13 +62,13 @@ func (u *updates) end(others int, took time.Duration, committed bool) {
 	defer u.mu.Unlock()
 	switch {
 	case others >= fewUpdates:
-	case u.alone == 0:
+	case u.alone == 0 || took < u.alone:
 		u.alone = took
 	default:
-		u.alone += (took - u.alone) / 16
+		u.alone += (took - u.alone) / slowly
 	}
 	if others >= shortestQueue {
-		u.waited += max(0, took-u.alone)
+		u.waited += max(0, took-2*u.alone) // it joins the group after the one on its way
 	}
 	u.ended++
 }

@@ -57,20 +57,14 @@ func (f *Facts) admitted() error {
 }
 
 // A Pauser is a connection whose next request can be left unread for a while.
-type Pauser interface {
-	Pause(d time.Duration)
-	// Waited reports whether the request under way was left unread.
-	Waited() bool
-}
+type Pauser interface{ Pause(d time.Duration) }
 
 // Admit returns the error for a request that is refused because the server is overloaded,
 // or nil. A client that was told when to try again is not heard before, or it would cost
 // what the refusal spared: conn, which carries one request at a time, is paused until then.
 func (o *Observer) Admit(f *Facts, conn Pauser) error {
 	read := f.method == http.MethodGet || f.method == http.MethodHead || f.method == http.MethodOptions
-	admitted, err := o.Gate.Admit(overload.Kind{
-		Update: !read, Commits: !read && f.method != http.MethodPost, Waited: conn != nil && conn.Waited(),
-	})
+	admitted, err := o.Gate.Admit(overload.Kind{Update: !read, Commits: !read && f.method != http.MethodPost})
 	if err == nil {
 		f.admission = admitted
 		return nil
