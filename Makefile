@@ -22,14 +22,16 @@ LINT := $(BIN)/golangci-lint
 VULN := $(BIN)/govulncheck
 SPEC := $(BIN)/h2spec
 
-# The packages that start goroutines or share state between them: `make test` tests them
-# once more under the race detector, and `make test-full` all packages. The longest come
-# first, so that the others run beside them.
-RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./internal/auth ./internal/directory ./internal/hub ./internal/streamapi ./internal/watch \
+# The packages that start goroutines or share state between them are tested once more under
+# the race detector: those of RACE by `make test`, those of RACE_LONG, which take minutes, by
+# CI after it, and all packages by `make test-full`. The longest come first, so that the
+# others run beside them.
+RACE_LONG := ./internal/store/... ./internal/server ./internal/webhook
+RACE := ./client ./internal/auth ./internal/directory ./internal/hub ./internal/streamapi ./internal/watch ./internal/membership ./internal/overload ./internal/framer \
         ./internal/publish ./internal/tail ./internal/cache ./internal/egress ./internal/eventsocket ./internal/signin ./internal/provision \
         ./internal/backupjob ./internal/certificate ./internal/signage ./internal/telemetry
 
-# Tests of the race stage that `make test` leaves to `make test-full`: they repeat the same
+# Tests of the race stages that CI leaves to `make test-full`: they repeat the same
 # load or start, once for each fault.
 RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestPrometheus|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
 
@@ -49,7 +51,7 @@ SOAKTIME ?= 30m
 # The linter has made the checks of go vet.
 GOTEST := $(GO) test -vet=off
 
-.PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
+.PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race test-race-long \
         test-e2e walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
@@ -94,7 +96,7 @@ test: ## install what tests need, and run every kind of test, each stage whateve
 	tools/stages test-tools test-unit test-race test-e2e test-release test-nats left-out
 
 test-full: ## the same at full length: more kills and faults, every package under the race detector, every end-to-end test on NATS
-	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|bench)$$' | tr '\n' ' ')"
+	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE_LONG= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|bench)$$' | tr '\n' ' ')"
 
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
@@ -107,6 +109,9 @@ test-unit: ## the Go tests
 
 test-race: ## the packages with goroutines again, under the race detector
 	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE)
+
+test-race-long: ## the same for the packages that take minutes: the stores, the server, webhooks
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE_LONG)
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GOTEST) -count=1 -timeout 30m -v ./e2e
@@ -122,7 +127,7 @@ test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS J
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m -run '$(NATS_E2E)' -skip '^TestScreenshots$$' ./e2e
 
 left-out:
-	@tools/left-out 'race detector: all packages but those of RACE in the Makefile, and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
+	@tools/left-out 'race detector: all packages but those of RACE in the Makefile (CI: and of RACE_LONG), and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
 
 screenshots: ## pictures of every page and the wall, light and dark, wide and on a phone (390 pixels), into screenshots/
 	rm -rf screenshots
@@ -144,7 +149,7 @@ fuzz: ## every fuzz function, each for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)
 
 soak: ## the proofs of the store and the program at length, then the race and end-to-end tests over and over, for SOAKTIME (30m)
-	tools/soak $(SOAKTIME) $(RACE)
+	tools/soak $(SOAKTIME) $(RACE_LONG) $(RACE)
 
 vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev
 	tools/vuln $(VULN)
