@@ -38,7 +38,7 @@ func TestConformanceCluster(t *testing.T) {
 	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, MinEntries: 16, Parallel: true}
 	if !leveltest.Full(t, "tests of the contract that three servers could break") {
 		chosen := []string{
-			"Update/EachGetsLatestState", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoChangeSkipped",
+			"Update/EachGetsLatestState", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoChangeSkipped", "Read/AtLeastCursor", "Read/AtLeastUnissued", "Read/Strong",
 			"Feed/OrderUnderLoad", "Log/Pages", "Log/HistoryAgreesWithLog", "Erase/Redacts", "Erase/WhileFollowed", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AtomicReads",
 			"Log/Reopened", "Reopen/PositionsContinue",
 		}
