@@ -2,6 +2,7 @@ package overload_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,14 +24,26 @@ func newGate() *overload.Gate {
 type server struct {
 	gate  *overload.Gate
 	serve time.Duration // for each request
-	free  time.Time     // when it has answered all that were admitted
+
+	mu   sync.Mutex // guards free
+	free time.Time  // when it has answered all that were admitted
 }
 
 // probe waits behind the requests of the queue.
 func (s *server) probe() time.Duration {
+	s.mu.Lock()
 	wait := max(0, time.Until(s.free))
+	s.mu.Unlock()
 	time.Sleep(wait)
 	return wait
+}
+
+// admit adds a request to the queue, and returns how long it will wait.
+func (s *server) admit() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
+	return time.Until(s.free)
 }
 
 // offer sends requests for a while, rate of them a second, and returns how many of them were
@@ -44,8 +57,7 @@ func (s *server) offer(rate int, duration time.Duration, kind overload.Kind) (ad
 			continue
 		}
 		admitted++
-		s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
-		wait := time.Until(s.free)
+		wait := s.admit()
 		if time.Since(begun) > duration/2 {
 			longest = max(longest, wait)
 		}
@@ -169,7 +181,7 @@ func TestOrder(t *testing.T) {
 					refused[kind]++
 					continue
 				}
-				s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
+				s.admit()
 			}
 			time.Sleep(second / 900)
 		}
