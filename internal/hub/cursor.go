@@ -198,9 +198,14 @@ func (h *Hub) ReadCursor(ctx context.Context, at store.Cursor) (string, error) {
 	return cs.Text(c), nil
 }
 
-// WriteCursor is the text of the cursor of a write, as its record has the position.
+// WriteCursor is the text of a cursor that covers a write, logged or not, of this node.
 func (h *Hub) WriteCursor(ctx context.Context, r *store.Record) (string, error) {
-	return h.ReadCursor(ctx, store.NewCursor(h.epoch, r.At))
+	// A record has the position of its newest entry in the log, which may be older.
+	_, at, err := h.opts.Store.Read(ctx, nil, store.Freshness{AtLeast: store.NewCursor(h.epoch, r.At)})
+	if err != nil {
+		return "", err
+	}
+	return h.ReadCursor(ctx, at)
 }
 
 // StoreCursor is the store's cursor of a cursor's text.

@@ -44,7 +44,8 @@ type Store interface {
 	// included, and as fresh asks. The cursor is never newer than any of the records: continuing
 	// from it may repeat a change, but never skips one. A record changed after a
 	// cursor if its At is above the cursor's position. ErrUnavailable: records as new
-	// as that cannot be read now.
+	// as that cannot be read now. A read of no users gives a cursor of what this Store has
+	// stored and given.
 	Read(ctx context.Context, us []User, fresh Freshness) ([]Record, Cursor, error)
 
 	// Scan calls fn with every record once, in groups of at most MaxScanGroup, in any
