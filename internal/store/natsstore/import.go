@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,9 +78,11 @@ type importing struct {
 	newest  uint64 // sequence of the last message of a record
 }
 
-// vacate refuses an existing store, and removes what an interrupted import left.
+// vacate refuses an existing store, and removes what an interrupted import left: the state
+// stream last, since an import creates it first and removes its mark last.
 func (m *importing) vacate(ctx context.Context) error {
-	s := m.s
+	s, marked := m.s, false
+	var left []string
 	for _, name := range []string{s.names.stateStream(), s.names.historyStream()} {
 		info, err := s.streamInfo(ctx, name)
 		if err != nil {
@@ -88,9 +91,13 @@ func (m *importing) vacate(ctx context.Context) error {
 		if info == nil {
 			continue
 		}
-		if !isImporting(info) {
+		marked = marked || isImporting(info)
+		if !marked {
 			return fmt.Errorf("%w: NATS at %s has a stream %s: choose another store name (nats://HOST/NAME)", ErrOccupied, s.servers, name)
 		}
+		left = append(left, name)
+	}
+	for _, name := range slices.Backward(left) {
 		s.log.InfoContext(ctx, "removing the incomplete copy of an interrupted migration", slog.String("stream", name))
 		if err := s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("remove stream %s: %w", name, err)

@@ -97,8 +97,8 @@ func TestInterrupted(t *testing.T) {
 			mark(t, n, stream)
 		}
 		mustRefuse(t, target)
+		move(t, source, target)
 	}
-	move(t, source, target)
 	diff(t, "after interruptions", describePlace(t, target), want)
 	if err := target.fill(t.Context(), mustSource(t, source), accept); !errors.Is(err, natsstore.ErrOccupied) {
 		t.Errorf("a migration to an existing store: %v", err)
