@@ -485,6 +485,36 @@ func TestInternalFailureOfProbe(t *testing.T) {
 	})
 }
 
+// TestProbeOfSeveralEvents: an event that was refused too often as the probe leaves that to
+// the next event of the same entry.
+func TestProbeOfSeveralEvents(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		probes := make(map[int]int) // by the index of the event
+		e := f.network.endpoint(s.URL)
+		e.set(func(_ int, r *webhook.Request) reply {
+			if r.Event.User == "two" && r.Number == 1 {
+				probes[r.Event.Index]++
+			}
+			return reply{status: 500}
+		})
+		for i := range 10 { // none of these remains to be the probe
+			f.change(userNumber(i))
+		}
+		advance(time.Second)
+		f.note("two", "two events")
+		advance(2 * time.Hour)
+		if probes[0] != 5 || probes[1] == 0 || f.d.Stats().Down != 1 {
+			t.Errorf("%v probes with the events of the entry, want 5 with the first one and then some with the second one: %+v", probes, f.d.Stats())
+		}
+		e.set(always(200))
+		advance(48 * time.Hour)
+		f.wantMissing(e)
+	})
+}
+
 // TestInternalFailure: an event whose request cannot be prepared is given up when its
 // schedule ends, and delays no other event.
 func TestInternalFailure(t *testing.T) {

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -37,6 +38,9 @@ type lane struct {
 	// again are the entries above readTo that were started before the lane was rewound, or
 	// were done before a restart. They are not started when they are read again.
 	again map[store.Position]bool
+	// partly are the first events that were not attempted yet of entries which were
+	// attempted in part before the lane was rewound.
+	partly map[store.Position]int
 
 	reading bool      // a page is being read
 	retryAt time.Time // after a failed read
@@ -46,7 +50,10 @@ type lane struct {
 
 // newLane is a lane of the entries after a position, or a replay if there is a limit.
 func newLane(after, to store.Position) *lane {
-	return &lane{replay: to > 0, readTo: after, admitted: after, to: to, again: make(map[store.Position]bool), busy: make(map[presence.UserID][]*task)}
+	return &lane{
+		replay: to > 0, readTo: after, admitted: after, to: to,
+		again: make(map[store.Position]bool), partly: make(map[store.Position]int), busy: make(map[presence.UserID][]*task),
+	}
 }
 
 // prune removes what is done from the beginning of the window.
@@ -93,7 +100,8 @@ func (l *lane) insert(e readEntry) *task {
 	if i < len(l.window) && l.window[i].entry.At == e.At {
 		return nil
 	}
-	t := &task{lane: l, entry: e, started: again, done: again}
+	t := &task{lane: l, entry: e, index: l.partly[e.At], started: again, done: again}
+	delete(l.partly, e.At)
 	l.window = slices.Insert(l.window, i, t)
 	if again {
 		return nil
@@ -128,11 +136,15 @@ func (l *lane) doneAbove(at store.Position) (done []store.Position) {
 func (l *lane) rewind() store.Position {
 	at := l.position()
 	l.drop()
+	maps.DeleteFunc(l.partly, func(e store.Position, _ int) bool { return e <= at }) // erased
 	l.window = slices.DeleteFunc(l.window, func(t *task) bool {
 		if t.started {
 			l.again[t.entry.At] = true
 		} else {
 			delete(l.again, t.entry.At) // it was started at an earlier rewind, and then not attempted
+			if t.index > 0 {
+				l.partly[t.entry.At] = t.index
+			}
 		}
 		return !t.started
 	})
