@@ -94,7 +94,7 @@ var imports = map[string][]string{
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/quota", "internal/telemetry", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/telemetry", "internal/webhook"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
-	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/tenant"}, dialect...),
+	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/membership", "internal/tenant"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
 	"internal/scim":      {"internal/auth", "internal/directory", "internal/presence", "internal/provision", "internal/quota", "internal/store", "internal/wire"},
@@ -111,7 +111,7 @@ var imports = map[string][]string{
 	"internal/doctor":               {"api", "internal/certificate"},
 	"internal/server": {
 		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/backupjob", "internal/certificate", "internal/config", "internal/directory", "internal/doctor", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
-		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/overload", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
+		"internal/manual", "internal/membership", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/overload", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/store/transfer", "internal/streamapi", "internal/tail", "internal/telemetry", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},

@@ -88,3 +88,46 @@ const (
 	DeletionPending = "pending"
 	DeletionDone    = "done"
 )
+
+// SystemNodes are the nodes that serve a store, as the node that was asked sees them.
+type SystemNodes struct {
+	Level int          `json:"level"` // of formats that nodes may write
+	Nodes []SystemNode `json:"nodes"`
+}
+
+// SystemNode is one run of a node, from its start until a day after its end.
+type SystemNode struct {
+	ID          string     `json:"id"`
+	Self        bool       `json:"self"` // it answers
+	State       string     `json:"state"`
+	Host        string     `json:"host"`
+	Address     string     `json:"address"` // where it listens
+	Version     string     `json:"version"`
+	Since       Time       `json:"since"`
+	BeatSeconds float64    `json:"beat_seconds"` // age of its last sign of life
+	Streams     int        `json:"streams"`
+	Consumers   int        `json:"consumers"`
+	Reads       LevelRange `json:"reads"`
+}
+
+// LevelRange are the levels of formats that a node reads.
+type LevelRange struct {
+	Oldest int `json:"oldest"`
+	Newest int `json:"newest"`
+}
+
+// The states of a node. A suspected one was silent for 15 s, a dead one was declared dead by
+// another.
+const (
+	NodeLive      = "live"
+	NodeLeaving   = "leaving"
+	NodeSuspected = "suspected"
+	NodeDead      = "dead"
+)
+
+// NodesUpgrade is the level after an upgrade.
+type NodesUpgrade struct {
+	Level int `json:"level"`
+	// Prevented is which node prevents the next level, and why; "": none does.
+	Prevented string `json:"prevented"`
+}

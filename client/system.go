@@ -46,6 +46,16 @@ func (c *Client) AccountDeletion(ctx context.Context, id string) (api.AccountDel
 	return ask[api.AccountDeletion](ctx, c, call{method: http.MethodGet, path: path("v1", "system", "accounts", id, "deletion")})
 }
 
+// SystemNodes lists the nodes that serve the store, as the node that answers sees them.
+func (c *Client) SystemNodes(ctx context.Context) (api.SystemNodes, error) {
+	return ask[api.SystemNodes](ctx, c, call{method: http.MethodGet, path: path("v1", "system", "nodes")})
+}
+
+// UpgradeNodes lets nodes write the newest formats that all of them read.
+func (c *Client) UpgradeNodes(ctx context.Context) (api.NodesUpgrade, error) {
+	return ask[api.NodesUpgrade](ctx, c, call{method: http.MethodPost, path: path("v1", "system", "nodes", "upgrade")})
+}
+
 // SystemAuditEvents is AuditEvents for the audit log of the server. AuditOptions.User is
 // not allowed.
 func (c *Client) SystemAuditEvents(ctx context.Context, o AuditOptions) iter.Seq2[json.RawMessage, error] {

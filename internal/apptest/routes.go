@@ -29,6 +29,8 @@ var systemRights = map[string]Right{
 	"PATCH /v1/system/accounts/{account}":        {Caller: SystemToken, Body: `{"name":"x"}`, OK: 200},
 	"DELETE /v1/system/accounts/{account}":       {Caller: SystemToken, OK: 202},
 	"GET /v1/system/accounts/{account}/deletion": {Caller: SystemToken, OK: 200},
+	"GET /v1/system/nodes":                       {Caller: SystemToken, OK: 200},
+	"POST /v1/system/nodes/upgrade":              {Caller: SystemToken, OK: 200},
 	"GET /v1/system/audit":                       {Caller: SystemToken, OK: 200},
 	"GET /v1/system/audit/export":                {Caller: SystemToken, OK: 200},
 }

@@ -73,6 +73,7 @@ type commands struct {
 	Logout       logoutCommand        `cmd:"" help:"End a login."`
 	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`
 	System       systemCommands       `cmd:"" help:"Manage the accounts of a server, as its operator."`
+	Nodes        nodesCommands        `cmd:"" help:"List the nodes of a server, and let them write newer formats."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
 	Doctor       doctorCommand        `cmd:"" help:"Check a server, running or stopped, and say what to do about what is wrong."`
 	Certificate  certificateCommand   `cmd:"" help:"List the certificates of a server, with their expiry and keys."`

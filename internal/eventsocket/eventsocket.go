@@ -95,8 +95,10 @@ type Sockets struct {
 
 	mu       sync.Mutex // guards the fields below
 	draining bool
-	open     map[*connection]struct{}
-	running  sync.WaitGroup
+	// suspended: no connections for now.
+	suspended bool
+	open      map[*connection]struct{}
+	running   sync.WaitGroup
 }
 
 // Check reports why no socket can be opened for a request, before anything is done for
@@ -107,7 +109,7 @@ func (s *Sockets) Check(r *http.Request) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
+	if s.draining || s.suspended {
 		return wire.ErrDraining
 	}
 	return nil
@@ -157,6 +159,23 @@ func (s *Sockets) Refuse(w http.ResponseWriter, r *http.Request, frame []byte, c
 	return nil
 }
 
+// Suspend opens no connections until Resume, and ends the open ones as Drain does.
+func (s *Sockets) Suspend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspended = true
+	for c := range s.open {
+		c.end(Draining)
+	}
+}
+
+// Resume opens connections again.
+func (s *Sockets) Resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspended = false
+}
+
 // Drain opens no more connections and ends the open ones, until ctx ends.
 func (s *Sockets) Drain(ctx context.Context) {
 	s.mu.Lock()
@@ -180,7 +199,7 @@ func (s *Sockets) Drain(ctx context.Context) {
 func (s *Sockets) add(c *connection) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
+	if s.draining || s.suspended {
 		return false
 	}
 	if s.open == nil {

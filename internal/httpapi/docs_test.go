@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -139,6 +140,7 @@ func TestProblems(t *testing.T) {
 		{wire.ErrTooLarge, &api.BodyTooLarge, ""},
 		{&wire.PermissionError{Scope: "a:read:admin"}, &api.Forbidden, ""},
 		{wire.ErrDraining, &api.Unavailable, "2"},
+		{hub.ErrSuspended, &api.Unavailable, "5"},
 		{auth.ErrNoToken, &api.NoToken, ""},
 		{auth.ErrInvalidToken, &api.InvalidToken, ""},
 		{auth.ErrExpiredToken, &api.ExpiredToken, ""},

@@ -111,6 +111,8 @@ type Hub struct {
 	owners   map[store.User]*Stream // by whom they act for, linked by next and prev
 	streams  map[*Stream]struct{}
 	draining bool
+	// suspended: no streams for now.
+	suspended bool
 	// allClosed is closed when closing is zero; nil while none waits for it.
 	allClosed chan struct{}
 
@@ -328,6 +330,9 @@ func (h *Hub) flush() {
 // ErrDraining: the hub accepts no more streams.
 var ErrDraining = errors.New("the server is shutting down")
 
+// ErrSuspended: the hub accepts no streams for now.
+var ErrSuspended = errors.New("this node cannot reach the store for now; connect to another node, or later")
+
 // Open adds a stream with its first messages, which are sent with the next flush. The
 // caller ends it.
 func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, viewer view.Viewer, sink Sink, first ...Message) (*Stream, error) {
@@ -346,8 +351,11 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 	s.enqueueMessages(first) // no lock: the stream is not shared yet
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.draining {
+	switch {
+	case h.draining:
 		return nil, ErrDraining
+	case h.suspended:
+		return nil, ErrSuspended
 	}
 	h.streams[s] = struct{}{}
 	key := store.User{Account: account, ID: owner}
@@ -486,10 +494,33 @@ func (h *Hub) Drain(ctx context.Context) {
 		h.draining = true
 		close(h.drained)
 	}
+	h.mu.Unlock()
+	h.sendAway()
+	h.awaitClosed(ctx)
+}
+
+// sendAway ends the open streams as a server does that shuts down.
+func (h *Hub) sendAway() {
+	h.mu.Lock()
 	n := len(h.streams)
 	h.mu.Unlock()
 	h.CloseAll(CloseDraining, min(max(time.Duration(n)*reconnectSpacing, minSpread), maxSpread))
-	h.awaitClosed(ctx)
+}
+
+// Suspend accepts no streams until Resume, and ends the open ones. Clients reconnect, to
+// another server if they can.
+func (h *Hub) Suspend() {
+	h.setSuspended(true)
+	h.sendAway()
+}
+
+// Resume accepts streams again.
+func (h *Hub) Resume() { h.setSuspended(false) }
+
+func (h *Hub) setSuspended(suspended bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.suspended = suspended
 }
 
 // closeTimeout is how long sending the close reasons may take.
@@ -531,11 +562,12 @@ func (h *Hub) noteClosed() {
 	}
 }
 
-// Draining reports whether the server is shutting down.
+// Draining reports whether the server sends its clients to other servers, because it shuts
+// down or was suspended.
 func (h *Hub) Draining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.draining
+	return h.draining || h.suspended
 }
 
 // Epoch is that of the store.

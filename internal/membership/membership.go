@@ -33,8 +33,6 @@ import (
 const (
 	// Interval is how often a node beats and reads the beats of all nodes.
 	Interval = time.Second
-	// SuspectAfter is the silence after which a node is shown as suspected.
-	SuspectAfter = 15 * time.Second
 	// DeadAfter is the silence after which a node is declared dead.
 	DeadAfter = 30 * time.Second
 	// IsolatedAfter is how long the beats of a node may lack an acknowledgement before it
@@ -85,7 +83,19 @@ type Options struct {
 	// out; nil: never.
 	Asleep func() time.Duration
 	Log    *slog.Logger // nil: discards
+	Times  Times
 }
+
+// Times are how long things take; zero: the constants above. They must be the same on all
+// nodes. Tests shorten them.
+type Times struct{ Interval, IsolatedAfter, DeadAfter time.Duration }
+
+func (t Times) withDefaults() Times {
+	return Times{cmp.Or(t.Interval, Interval), cmp.Or(t.IsolatedAfter, IsolatedAfter), cmp.Or(t.DeadAfter, DeadAfter)}
+}
+
+// suspectAfter is the silence after which a node is shown as suspected.
+func (t Times) suspectAfter() time.Duration { return t.DeadAfter / 2 }
 
 // Members is this node among those that serve the store. Set the callbacks before Run.
 type Members struct {
@@ -171,6 +181,7 @@ func New(o Options) *Members {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Times = o.Times.withDefaults()
 	return &Members{
 		opts: o, OnDead: func(string) {}, OnIsolated: func() {}, OnRejoined: func(string) {},
 		changed: make(chan struct{}, 1), left: make(chan struct{}), rounds: make(turn, 1), switching: make(turn, 1),
@@ -278,7 +289,7 @@ func (m *Members) Isolated() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.sinceAck()
-	if m.opts.Exclusive || !m.self.givenUp && since < IsolatedAfter {
+	if m.opts.Exclusive || !m.self.givenUp && since < m.opts.Times.IsolatedAfter {
 		return 0
 	}
 	return max(since, 1)
@@ -359,7 +370,7 @@ func (m *Members) selfNode(usage Usage) Node {
 	switch {
 	case m.opts.Exclusive:
 		n.Beat = 0 // it lives: it answers
-	case m.self.givenUp || n.Beat >= SuspectAfter:
+	case m.self.givenUp || n.Beat >= m.opts.Times.suspectAfter():
 		n.State = Suspected
 	}
 	if m.leaving && n.State == Live {
@@ -377,7 +388,7 @@ func (m *Members) nodeOf(id string, p *peer) Node {
 	switch {
 	case v.dead():
 		n.State = Dead
-	case p.silent >= SuspectAfter:
+	case p.silent >= m.opts.Times.suspectAfter():
 		n.State = Suspected
 	case v.Leaving:
 		n.State = Leaving
@@ -388,7 +399,7 @@ func (m *Members) nodeOf(id string, p *peer) Node {
 // Run beats, observes the other nodes and calls the callbacks until ctx ends or the store
 // fails or closes. Join must have succeeded.
 func (m *Members) Run(ctx context.Context) error {
-	interval := Interval
+	interval := m.opts.Times.Interval
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	work, stop := context.WithCancel(ctx)
@@ -427,7 +438,7 @@ func (m *Members) Run(ctx context.Context) error {
 
 // watchIsolation gives the incarnation up when its beats are not acknowledged.
 func (m *Members) watchIsolation(ctx context.Context) {
-	ticker := time.NewTicker(Interval / 4)
+	ticker := time.NewTicker(m.opts.Times.Interval / 4)
 	defer ticker.Stop()
 	for {
 		select {
@@ -436,7 +447,7 @@ func (m *Members) watchIsolation(ctx context.Context) {
 		case <-ticker.C:
 		}
 		m.mu.Lock()
-		isolated := !m.self.givenUp && m.sinceAck() >= IsolatedAfter
+		isolated := !m.self.givenUp && m.sinceAck() >= m.opts.Times.IsolatedAfter
 		m.mu.Unlock()
 		if isolated {
 			m.giveUp(ctx, "its beats were not acknowledged")

@@ -83,7 +83,7 @@ func (m *Members) acknowledge() {
 // node's beat between the two was acknowledged. A longer pause of this node adds no more
 // than two intervals, because others had no more than that to beat while it looked.
 func (m *Members) step(at time.Time) time.Duration {
-	last, interval := m.counted, Interval
+	last, interval := m.counted, m.opts.Times.Interval
 	m.counted = at
 	switch {
 	case m.opts.Exclusive:
@@ -145,7 +145,7 @@ func (m *Members) declareDead(ctx context.Context) error {
 	m.mu.Lock()
 	silent := make(map[string]peer)
 	for id, p := range m.peers {
-		if p.silent >= DeadAfter && !p.value.dead() {
+		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {
 			silent[id] = *p
 		}
 	}

@@ -63,6 +63,10 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, "the server is shutting down")
 		return
 	}
+	if reason := s.isolation(); reason != "" {
+		writeText(w, http.StatusServiceUnavailable, reason)
+		return
+	}
 	if limit := s.limits.connections.full(); limit != nil {
 		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use and none is idle: new ones are refused; raise %s, or see who has them", limit.Most, limit.Setting))
 		return

@@ -55,6 +55,9 @@ func (s *Server) measure(ctx context.Context) *api.ServerHealth {
 
 // state is that of the server, and the reason if it is not ready.
 func (s *Server) state(ctx context.Context) (state, reason string) {
+	if reason := s.isolation(); reason != "" {
+		return api.HealthFailing, reason
+	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	switch err := s.store.Check(ctx); {

@@ -45,6 +45,7 @@ func (s *Server) newMetrics() {
 			return float64(s.audit.Dropped())
 		}),
 	)
+	s.metrics.MustRegister(newNodesCollector(s.viewNodes))
 	s.metrics.MustRegister(newHubCollector(func() hub.Stats {
 		if s.hub == nil {
 			return hub.Stats{} // it is not composed yet

@@ -30,6 +30,7 @@ type part struct {
 // parts lists what the server runs. Parts are stopped in this order.
 func (s *Server) parts() []*part {
 	all := []*part{
+		{name: "nodes", start: s.members.Run, stop: s.leaveNodes},
 		{name: "streams", start: s.hub.Run, stop: s.hub.Drain},
 		{name: "event sockets", start: func(ctx context.Context) error { <-ctx.Done(); return nil }, stop: s.webhooks.sockets.Drain},
 		{name: "API listener", start: func(context.Context) error { return s.serve() }, stop: s.finishRequests}, //nolint:contextcheck // it ends by Shutdown or Close

@@ -37,6 +37,7 @@ import (
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -63,6 +64,10 @@ type Options struct {
 	Watchdog time.Duration
 	// QueueProbe measures how long requests wait; nil: a pipe does. Tests replace it.
 	QueueProbe overload.Probe
+	// Levels of formats that the node reads; zero: those of this version. Tests lower them.
+	Levels membership.Levels
+	// NodeTimes are how long it takes until nodes are isolated or dead. Tests shorten them.
+	NodeTimes membership.Times
 	// Timeouts of the API's connections. Tests shorten them.
 	Timeouts Timeouts
 }
@@ -74,6 +79,7 @@ func (o Options) withDefaults() Options {
 	if o.AccessLog == nil {
 		o.AccessLog = io.Discard
 	}
+	o.Levels = cmp.Or(o.Levels, membership.ThisVersion())
 	o.Timeouts = o.Timeouts.withDefaults()
 	return o
 }
@@ -97,6 +103,7 @@ type Server struct {
 	descriptors descriptorPlan
 	limits      limits
 
+	members     *membership.Members
 	audit       *audit.Log
 	publisher   *publish.Publisher
 	provisioner *provision.Provisioner
@@ -152,6 +159,9 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 
 func (s *Server) build() error {
 	if err := s.openStore(); err != nil {
+		return err
+	}
+	if err := s.joinNodes(); err != nil {
 		return err
 	}
 	if err := s.openAccessLog(); err != nil {

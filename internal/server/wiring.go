@@ -125,7 +125,7 @@ func (s *Server) compose() {
 	native.Mount(rt)
 	streams.Mount(rt)
 	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
-	(&systemapi.API{Native: native, Authority: authority, Tenants: s.tenants}).Mount(rt)
+	(&systemapi.API{Native: native, Authority: authority, Tenants: s.tenants, Members: s.members}).Mount(rt)
 	zoom.Mount(rt)
 	pages := &ui.Pages{Dialect: native, Site: site, DemoToken: s.opts.DemoToken}
 	oauth.Page, oauth.Consent = native, pages.Consent()

@@ -1,5 +1,5 @@
 // Package systemapi is the part of the native API with which the operator of a server
-// manages its accounts and reads its audit log.
+// manages its accounts, reads its audit log and sees its nodes.
 //
 // It is separate from httpapi because its callers are not principals of an account: they
 // have a system token, and no access token is accepted in its place. It guarantees that a
@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/tenant"
 	"porchlight.dev/porchlight/internal/wire"
@@ -28,6 +29,7 @@ type API struct {
 	Native    *httpapi.API // whose errors it has
 	Authority *auth.Authority
 	Tenants   *tenant.Registry
+	Members   *membership.Members
 }
 
 // A call is one request with a system token.
@@ -49,6 +51,8 @@ func (a *API) Mount(rt *wire.Router) {
 		{"PATCH", "/v1/system/accounts/{account}", a.update},
 		{"DELETE", "/v1/system/accounts/{account}", a.remove},
 		{"GET", "/v1/system/accounts/{account}/deletion", a.deletion},
+		{"GET", "/v1/system/nodes", a.nodes},
+		{"POST", "/v1/system/nodes/upgrade", a.upgradeNodes},
 		{"GET", "/v1/system/audit", a.listEvents},
 		{"GET", "/v1/system/audit/export", a.exportEvents},
 	} {

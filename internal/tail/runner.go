@@ -317,6 +317,12 @@ func (r *runner) advance(e store.Entry) {
 	}
 }
 
+func (r *runner) isRunning() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running
+}
+
 func (r *runner) stats(newest store.Position) Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()

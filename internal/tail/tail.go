@@ -153,6 +153,16 @@ func (r *Runtime) Stats(ctx context.Context) ([]Stats, error) {
 	return all, err
 }
 
+// Running is how many consumers this node runs.
+func (r *Runtime) Running() (n int) {
+	for _, run := range r.runners {
+		if run.isRunning() {
+			n++
+		}
+	}
+	return n
+}
+
 // never is later than any entry.
 const never = 1 << 40 // seconds
 
