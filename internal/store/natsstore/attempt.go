@@ -27,6 +27,7 @@ func (s *Store) publishTimeout() time.Duration { return s.opts.Timeout / 2 }
 const (
 	expectStreamHeader = "Nats-Expected-Stream"
 	expectHeader       = "Nats-Expected-Last-Subject-Sequence"
+	expectOfHeader     = "Nats-Expected-Last-Subject-Sequence-Subject"
 	batchHeader        = "Nats-Batch-Id"
 	batchSeqHeader     = "Nats-Batch-Sequence"
 	batchCommitHeader  = "Nats-Batch-Commit"
@@ -50,6 +51,21 @@ func (s *Store) newMsg(subject string, data []byte) *nats.Msg {
 // Zero: the subject must have no message.
 func expectLast(m *nats.Msg, seq uint64) {
 	m.Header.Set(expectHeader, strconv.FormatUint(seq, 10))
+}
+
+// expectNewest makes the servers refuse m, which becomes the newest message of a record,
+// unless prev still is the record.
+//
+// The condition is on the last message of all subjects of the record. Every writer must
+// state it on the same wildcard: the servers compare conditions in flight by their text, and
+// would accept two of which one names a subject literally.
+func (s *Store) expectNewest(m *nats.Msg, prev *record) {
+	seq := prev.seq
+	if prev.layout1 {
+		seq = 0 // nobody writes its subject any more
+	}
+	expectLast(m, seq)
+	m.Header.Set(expectOfHeader, s.names.both(prev.user))
 }
 
 // A write is a list of messages that are stored atomically.

@@ -79,21 +79,26 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 	group.Wait()
 }
 
-// BenchmarkUpdate measures acknowledged updates of random users. Their timers are in the
-// future, so most updates are one message.
+// BenchmarkUpdate measures acknowledged updates of random users, with and without a log
+// entry. Their timers are in the future, so most updates are one message.
 func BenchmarkUpdate(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		const users = 1000
 		fill(b, s, users, benchState)
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
 			for _, callers := range []int{1, 64, 256} {
-				b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { benchUpdates(b, s, callers, users) })
+				b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+					b.Run("logged", func(b *testing.B) { benchUpdates(b, s, callers, users, storetest.UpdateFunc(store.By{}, benchState)) })
+					b.Run("unlogged", func(b *testing.B) {
+						benchUpdates(b, s, callers, users, storetest.Unlogged(storetest.UpdateFunc(store.By{}, benchState)))
+					})
+				})
 			}
 		})
 	})
 }
 
-func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
+func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int, fn store.Decide) {
 	cpu := cpuTime(b)
 	b.ResetTimer()
 	var group sync.WaitGroup
@@ -101,7 +106,7 @@ func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for i := c; i < b.N; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), fn); err != nil {
 					b.Error(err)
 					return
 				}

@@ -30,10 +30,16 @@
 //
 // # Layout
 //
-// The state stream has one subject for each record, document, schedule and firing: see
-// subjects. It is authoritative, and has the newest version of each record; Watch reads it.
-// The history stream copies the messages of records from it; Feed, Log and History read
-// that. The position of a log entry is the sequence of its message in the state stream.
+// The state stream has one subject for each document, schedule and firing, and two for each
+// record: see subjects. It is authoritative, and has the newest version of each record. One
+// subject of a record has the versions with a log entry; Watch reads them, they are
+// republished, and the history stream copies them, which Feed, Log and History read. The
+// other subject has the newest version without one, which goes nowhere else. The newer of
+// both is the record. The position of a log entry is the sequence of its message in the
+// state stream.
+//
+// In layout 1, of formats up to 3, a record had one subject. Such records are read where they
+// are until their next update. See splitRecords.
 //
 // # Goroutines
 //

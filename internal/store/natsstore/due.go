@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -170,9 +171,9 @@ func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 		return err
 	}
 	defer s.leave()
-	filters := make([]string, 0, 2*len(fired))
+	filters := make([]string, 0, 4*len(fired))
 	for _, f := range fired {
-		filters = append(filters, s.names.state(f.user), s.names.schedule(f.user))
+		filters = append(append(filters, s.names.all(f.user)...), s.names.schedule(f.user))
 	}
 	present, _, err := s.readLast(ctx, s.query, filters)
 	if err != nil {
@@ -189,7 +190,7 @@ func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 func (s *Store) setRecord(ctx context.Context, f *firing, present map[string]storedMsg) {
 	f.rec, f.scheduled, f.damaged = nil, 0, false
 	var err error
-	if m, ok := present[s.names.state(f.user)]; ok {
+	if m, ok := s.names.newestOf(f.user, present); ok {
 		if f.rec, err = decodeRecord(f.user, m); err != nil {
 			f.rec, f.damaged = nil, true
 			s.log.ErrorContext(ctx, "record unreadable; cannot evaluate its expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
@@ -274,25 +275,24 @@ func (s *Store) rearmOnce(ctx context.Context, prev *record) error {
 	}
 	defer s.leave()
 	rec := *prev
+	rec.erased = false
 	rec.armed = timerInstant(prev.Next, max(s.now(), prev.State.At))
-	return s.replaceRecord(ctx, prev, &rec, !rec.armed.IsZero())
+	return s.replaceRecord(ctx, prev, &rec, s.recordMessages(prev, &rec, nil, !rec.armed.IsZero()))
 }
 
 // replaceRecord stores the message of a record again without a log entry. The state does
 // not change.
-func (s *Store) replaceRecord(ctx context.Context, prev, rec *record, schedule bool) error {
+func (s *Store) replaceRecord(ctx context.Context, prev, rec *record, msgs []*nats.Msg) error {
 	leave, err := s.queues.enter(ctx, prev.user)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	w := write{
-		msgs:    s.recordMessages(prev, rec, nil, schedule),
-		outcome: s.replacedOutcome(s.names.state(prev.user), prev.seq),
-	}
-	if rec.seq, err = s.apply(ctx, w); err != nil {
+	seq, err := s.apply(ctx, write{msgs: msgs, outcome: s.replacedOutcome(s.names.both(prev.user), prev.seq)})
+	if err != nil {
 		return err
 	}
+	rec.seq, rec.layout1 = seq, false
 	s.records.put(rec.user, rec)
 	return nil
 }

@@ -86,7 +86,7 @@ func TestDamagedFiring(t *testing.T) {
 	last.Data[len(last.Data)-1] ^= 1
 	a.put(last.Subject, last.Data)
 	update(t, s, userNamed("firing"), outFor(time.Hour))
-	a.put(strings.Replace(a.last("porchlight.s.>").Subject, ".s.", ".t.", 1), []byte("garbage"))
+	a.put(strings.TrimSuffix(strings.Replace(a.last("porchlight.s.>").Subject, ".s.", ".t.", 1), ".c"), []byte("garbage"))
 	update(t, s, userNamed("sound"), outFor(time.Second))
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -29,9 +31,10 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 		return err
 	}
 	s.advanceSeq(kept)
-	subject := s.names.state(u)
-	if err := s.purge(ctx, s.names.stateStream(), subject, kept); err != nil {
-		return err
+	for _, subject := range s.names.all(u) {
+		if err := s.purge(ctx, s.names.stateStream(), subject, kept); err != nil {
+			return err
+		}
 	}
 	// Once the history has reached the new message, or a later one, it copies no older
 	// message of the user.
@@ -44,22 +47,29 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	}
 	// The purge keeps the last message of the history: the servers resume copying from
 	// it.
-	return s.purge(ctx, s.names.historyStream(), subject, last.seq)
+	for _, subject := range s.names.logged(u) {
+		if err := s.purge(ctx, s.names.historyStream(), subject, last.seq); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// dropEntry replaces the message of u's record by one without an entry, unless it has
-// none, and returns its sequence. Zero: there is no record.
+// dropEntry replaces u's record by a change without an entry, which is copied to the
+// history, unless it is one, and returns its sequence. Zero: there is no record.
 func (s *Store) dropEntry(ctx context.Context, u store.User) (seq uint64, err error) {
 	for {
 		prev, err := s.newest(ctx, u)
 		if err != nil {
 			return 0, err
 		}
-		if prev.seq == 0 || prev.seq != uint64(prev.at) {
+		if prev.seq == 0 || prev.erased {
 			return prev.seq, nil
 		}
 		rec := *prev
-		if err := s.replaceRecord(ctx, prev, &rec, false); !errors.Is(err, errSuperseded) {
+		rec.erased = true
+		msg := s.recordMessage(s.names.change(u), prev, &rec, nil)
+		if err := s.replaceRecord(ctx, prev, &rec, []*nats.Msg{msg}); !errors.Is(err, errSuperseded) {
 			return rec.seq, err
 		}
 	}

@@ -59,4 +59,4 @@ func (s *Store) LastSeq(ctx context.Context) (uint64, error) {
 func (s *Store) Disconnect() { s.conn.Close() }
 
 // StateSubject is the subject of a user's record in a store with the default prefix.
-func StateSubject(u store.User) string { return subjects{prefix: DefaultPrefix}.state(u) }
+func StateSubject(u store.User) string { return subjects{prefix: DefaultPrefix}.change(u) }

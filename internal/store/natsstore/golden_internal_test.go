@@ -42,7 +42,7 @@ func TestGoldenRecord(t *testing.T) {
 	plain.Origin, plain.UserAfter = presence.Origin{}, store.UserFacts{}
 	all.Ended = []store.SessionFacts{{ID: "s", Client: presence.Mobile}}
 	all.Profile = &presence.Profile{Email: "ada@example.com"}
-	entries := []store.Entry{plain, origin, all}
+	entries := []store.Entry{plain, origin, all, all} // format 4 changed the subjects only
 	now := seal(goldenSubject, appendRecord(newBody(512), want, &all, 3))
 	for i, entry := range entries {
 		path := filepath.Join("testdata", "golden", "record-"+string(rune('1'+i))+".hex")

@@ -27,7 +27,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 	if err != nil {
 		return nil, err
 	}
-	h := userHistory{s: s, subject: s.names.state(u), upTo: from.seq}
+	h := userHistory{s: s, subjects: s.names.logged(u), upTo: from.seq}
 	for len(h.entries) <= limit && !h.done { // one more decides whether the last one has a Gap
 		if err := h.step(ctx); err != nil {
 			return nil, err
@@ -38,10 +38,10 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 
 // A userHistory reads the entries of one user backwards.
 type userHistory struct {
-	s       *Store
-	subject string
-	upTo    uint64 // messages up to this sequence were not read yet
-	entries []store.Entry
+	s        *Store
+	subjects []string
+	upTo     uint64 // messages up to this sequence were not read yet
+	entries  []store.Entry
 	// previous is the position of the entry before the one that was read last. Zero:
 	// unknown.
 	previous store.Position
@@ -90,22 +90,35 @@ func (h *userHistory) older(ctx context.Context) (m *storedMsg, err error) {
 	}
 	err = h.s.retryRead(ctx, func(ctx context.Context) error {
 		m = nil
-		snap, err := h.s.queryLast(ctx, h.s.names.historyStream(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
+		snap, err := h.s.queryLast(ctx, h.s.names.historyStream(), lastQuery{Filters: h.subjects, UpTo: h.upTo})
 		if err != nil {
 			return err
 		}
 		from := uint64(1)
-		if len(snap.msgs) > 0 {
-			m = &snap.msgs[0]
-			if from = m.seq + 1; store.Position(m.source) == h.previous {
-				return nil
+		for i := range snap.msgs {
+			if found := &snap.msgs[i]; found.seq >= from {
+				m, from = found, found.seq+1
 			}
 		}
-		next, err := h.s.leaderGetOnce(ctx, h.s.names.historyStream(), leaderQuery{Next: h.subject, Seq: from})
-		if err == nil && next != nil && next.seq <= h.upTo {
-			err = errBehind
+		if m != nil && store.Position(m.source) == h.previous {
+			return nil
 		}
-		return err
+		return h.confirm(ctx, from)
 	})
 	return m, err
+}
+
+// confirm asks the leader whether it has no message of the user from a sequence on that was
+// not read yet.
+func (h *userHistory) confirm(ctx context.Context, from uint64) error {
+	for _, subject := range h.subjects {
+		next, err := h.s.leaderGetOnce(ctx, h.s.names.historyStream(), leaderQuery{Next: subject, Seq: from})
+		if err != nil {
+			return err
+		}
+		if next != nil && next.seq <= h.upTo {
+			return errBehind
+		}
+	}
+	return nil
 }

@@ -22,6 +22,9 @@ type identity struct {
 	// instant does not contain the data of this store.
 	StateCreated   time.Time `json:"state_created"`
 	HistoryCreated time.Time `json:"history_created"`
+	// Layout1 says that the store had layout 1 once: the records of users who were not
+	// updated since are at the subjects of that.
+	Layout1 bool `json:"layout1,omitempty"`
 }
 
 // An inventory describes the parts of a store that exist on the servers.
@@ -125,10 +128,21 @@ func (s *Store) checkIdentity(inv inventory) error {
 	if !inv.history.Created.Equal(inv.id.HistoryCreated) {
 		return lost(n.historyStream(), fmt.Sprintf("(created at %v); another one was created at %v", inv.id.HistoryCreated, inv.history.Created))
 	}
-	if err := s.checkState(inv.state.Config); err != nil {
+	state, history := inv.state.Config, inv.history.Config
+	if inv.id.Format < splitFormat { // or when an upgrade was interrupted
+		s.setLayout(&state, &history)
+	}
+	if err := s.checkState(state); err != nil {
 		return err
 	}
-	return s.checkHistory(inv.history.Config)
+	return s.checkHistory(history)
+}
+
+// setLayout sets what differs between the layouts.
+func (s *Store) setLayout(state, history *jetstream.StreamConfig) {
+	want := s.stateConfig()
+	state.Subjects, state.RePublish = want.Subjects, want.RePublish
+	history.Sources = s.historyConfig().Sources
 }
 
 // create creates the missing parts of a store that was never complete. Each step may have
@@ -179,12 +193,77 @@ func (s *Store) storeIdentity(ctx context.Context, id identity, prev uint64) err
 // format. Nodes with an older version notice it and fail.
 func (s *Store) upgrade(ctx context.Context, inv inventory) (inventory, error) {
 	id := *inv.id
+	if id.Format < splitFormat {
+		if err := s.splitRecords(ctx, inv); err != nil {
+			return inv, fmt.Errorf("upgrade the store to format %d: %w", formatVersion, err)
+		}
+		id.Layout1 = true
+	}
 	id.Format = formatVersion
 	if err := s.storeIdentity(ctx, id, inv.idSeq); err != nil {
 		return inv, fmt.Errorf("upgrade the store to format %d: %w", formatVersion, err)
 	}
 	s.log.InfoContext(ctx, "store upgraded to a new format", slog.Int("format", formatVersion), slog.Int("previous", inv.id.Format))
 	return s.inspect(ctx)
+}
+
+// splitRecords gives the streams layout 2. It copies nothing: a record stays at its subject
+// of layout 1 until its next update.
+//
+// It first removes the subjects of layout 1 from the state stream, so that the servers refuse
+// what a node of an older version still writes. An interrupted upgrade is done again.
+func (s *Store) splitRecords(ctx context.Context, inv inventory) error {
+	if _, err := newLease(s).awaitFree(ctx); err != nil {
+		return err
+	}
+	state, history := inv.state.Config, inv.history.Config
+	s.setLayout(&state, &history)
+	if _, err := s.js.UpdateStream(ctx, state); err != nil {
+		return fmt.Errorf("update stream %s: %w", state.Name, err)
+	}
+	if err := s.awaitCopied(ctx, s.names.layout1()); err != nil {
+		return err
+	}
+	if _, err := s.js.UpdateStream(ctx, history); err != nil {
+		return fmt.Errorf("update stream %s: %w", history.Name, err)
+	}
+	return nil
+}
+
+// awaitCopied waits until the history has the last of the messages that match a filter, to
+// which nobody writes.
+func (s *Store) awaitCopied(ctx context.Context, filter string) error {
+	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: filter})
+	if err != nil || last == nil {
+		return err
+	}
+	var b backoff
+	for {
+		end, err := s.historyEnd(ctx)
+		if err != nil || uint64(end.at) >= last.seq {
+			return err
+		}
+		if end.seq == 0 && s.isPastRetention(ctx, last.seq) {
+			return nil
+		}
+		if err := b.wait(ctx); err != nil {
+			return fmt.Errorf("stream %s does not copy stream %s: %w", s.names.historyStream(), s.names.stateStream(), err)
+		}
+	}
+}
+
+// isPastRetention reports whether the history has dropped the copy of a message by age.
+func (s *Store) isPastRetention(ctx context.Context, seq uint64) bool {
+	since := time.Now().Add(-s.opts.Retention)
+	next, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Next: s.names.records(), Since: &since})
+	return err == nil && (next == nil || next.seq > seq)
+}
+
+// adopt notes what the identity says of the layout.
+func (s *Store) adopt(id identity) {
+	s.epoch = id.Epoch
+	s.names.isOld = id.Format < splitFormat
+	s.names.hasLayout1 = id.Layout1 || s.names.isOld
 }
 
 // assignEpoch gives the store a new epoch.

@@ -189,7 +189,7 @@ func (m *importing) addRecord(ctx context.Context, r *transfer.Record, e *transf
 
 // addVersion adds the message of a version of a record.
 func (m *importing) addVersion(ctx context.Context, rec *record, e *transfer.Entry) error {
-	subject := m.s.names.state(rec.user)
+	subject := m.s.names.change(rec.user)
 	var body []byte
 	if e == nil {
 		body = appendRecord(newBody(512), rec, nil, 0)

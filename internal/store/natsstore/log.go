@@ -178,7 +178,7 @@ func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 		if end, err = s.historyEnd(ctx); err != nil {
 			return err
 		}
-		q := leaderQuery{Next: s.names.records(), Seq: uint64(end.at) + 1}
+		q := leaderQuery{Next: s.names.copied(), Seq: uint64(end.at) + 1}
 		if end.seq == 0 {
 			// Older messages were copied, and are past the retention.
 			since := time.Now().Add(-s.opts.Retention)
@@ -328,11 +328,11 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 		return nil
 	}
 	s := g.r.s
-	before := make(map[string]store.Position, len(g.unverified))
+	before := make(map[store.User]historyEntry, len(g.unverified))
 	if g.r.from.seq > 0 {
-		filters := make([]string, len(g.unverified))
-		for i, x := range g.unverified {
-			filters[i] = s.names.state(g.entries[x.index].User)
+		var filters []string
+		for _, x := range g.unverified {
+			filters = append(filters, s.names.logged(g.entries[x.index].User)...)
 		}
 		err := inBatches(filters, func(part []string) error { return s.entriesBefore(ctx, part, g.r.from, before) })
 		if err != nil {
@@ -346,25 +346,35 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 	for _, x := range g.unverified {
 		e := &g.entries[x.index]
 		// An entry older than the history was delivered before it was dropped.
-		e.Gap = before[s.names.state(e.User)] != x.previous && x.previous >= oldest
+		e.Gap = before[e.User].at != x.previous && x.previous >= oldest
 	}
 	return nil
 }
 
-// entriesBefore finds the last entry of each subject at or before a position in the
-// history.
-func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo historyPos, into map[string]store.Position) error {
+// A historyEntry is the position of an entry, and the sequence of the message that says so.
+type historyEntry struct {
+	at  store.Position
+	seq uint64
+}
+
+// entriesBefore finds the last entry of each user at or before a position in the history.
+func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo historyPos, into map[store.User]historyEntry) error {
 	msgs, err := s.lastBefore(ctx, filters, upTo)
 	if err != nil {
 		return err
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		into[m.subject] = store.Position(m.source)
+		u, ok := s.names.parseUser(m.subject)
+		if !ok || m.seq < into[u].seq {
+			continue
+		}
+		found := historyEntry{at: store.Position(m.source), seq: m.seq}
 		// A message without an entry has the position of the entry before it.
 		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindState {
-			into[m.subject] = h.previous
+			found.at = h.previous
 		}
+		into[u] = found
 	}
 	return nil
 }

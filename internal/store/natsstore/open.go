@@ -270,7 +270,7 @@ func (s *Store) load(ctx context.Context) error {
 			return err
 		}
 	}
-	s.epoch = inv.id.Epoch
+	s.adopt(*inv.id)
 	s.advanceSeq(inv.state.State.LastSeq)
 	s.dueConsumer, err = s.ensureConsumer(ctx)
 	return err

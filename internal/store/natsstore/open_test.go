@@ -1,9 +1,9 @@
 package natsstore_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 		"both gone, must exist":      {func(a admin, p string) { a.remove(p + "-state"); a.remove(p + "-history") }, natsstore.ErrMissing, "-state"},
 		"state copied":               {func(a admin, p string) { a.copy(p) }, natsstore.ErrLost, "-state"},
 		"state purged":               {func(a admin, p string) { a.purge(p + "-state") }, natsstore.ErrForeign, "-state"},
-		"a newer format":             {func(a admin, p string) { a.reformat(p, 4) }, natsstore.ErrNewer, "format 4"},
+		"a newer format":             {func(a admin, p string) { a.reformat(p, 5) }, natsstore.ErrNewer, "format 5"},
 		"a damaged identity":         {func(a admin, p string) { a.put(p+".m", []byte("rot")) }, nil, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -254,7 +254,7 @@ func (a admin) reformat(prefix string, format int) {
 	if err != nil {
 		a.Fatal(err)
 	}
-	body := bytes.Replace(natsstore.Unsealed(m.Data), []byte(`"format":3`), fmt.Appendf(nil, `"format":%d`, format), 1)
+	body := regexp.MustCompile(`"format":[0-9]+`).ReplaceAll(natsstore.Unsealed(m.Data), fmt.Appendf(nil, `"format":%d`, format))
 	a.put(subject, natsstore.Sealed(subject, body))
 }
 
@@ -271,13 +271,13 @@ func TestUpgrade(t *testing.T) {
 	a := servers.admin(t)
 	a.reformat("porchlight", 1)
 	s = closeAtEnd(t, servers.open(t, servers.options()))
-	if identity := string(natsstore.Unsealed(a.last("porchlight.m").Data)); !strings.Contains(identity, `"format":3,`) {
+	if identity := string(natsstore.Unsealed(a.last("porchlight.m").Data)); !strings.Contains(identity, `"format":4,`) {
 		t.Errorf("after the upgrade the identity is %s", identity)
 	}
 	if records, _, err := s.Read(t.Context(), []store.User{userNamed("u")}, store.Freshness{}); err != nil || len(records) != 1 || records[0].At != was.At {
 		t.Errorf("after the upgrade Read gave %+v, %v", records, err)
 	}
-	a.reformat("porchlight", 4)
+	a.reformat("porchlight", 5)
 	if err := s.VerifyOnce(t.Context()); !errors.Is(err, natsstore.ErrNewer) {
 		t.Errorf("VerifyOnce of a newer format: %v, want ErrNewer", err)
 	}

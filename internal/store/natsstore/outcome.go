@@ -33,7 +33,7 @@ var errSuperseded = errors.New("another write came first")
 
 // updateOutcome determines whether operation op replaced prev.
 func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (outcome, uint64, error) {
-	last, err := s.leaderLastOnce(ctx, s.names.state(prev.user))
+	last, err := s.leaderLastOnce(ctx, s.names.both(prev.user))
 	if err != nil {
 		return 0, 0, err
 	}

@@ -25,17 +25,17 @@ func (s *Store) Read(ctx context.Context, us []store.User, fresh store.Freshness
 
 // readRecords reads from replicas that have everything up to lastSeq.
 func (s *Store) readRecords(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	subjects := make([]string, len(us))
-	for i, u := range us {
-		subjects[i] = s.names.state(u)
+	subjects := make([]string, 0, 3*len(us))
+	for _, u := range us {
+		subjects = append(subjects, s.names.all(u)...)
 	}
 	present, upTo, err := s.readLast(ctx, s.query, subjects)
 	if err != nil {
 		return nil, store.Cursor{}, err
 	}
 	records := make([]store.Record, 0, len(present))
-	for i, u := range us {
-		m, ok := present[subjects[i]]
+	for _, u := range us {
+		m, ok := s.names.newestOf(u, present)
 		if !ok {
 			continue
 		}

@@ -68,7 +68,7 @@ func Examine(ctx context.Context, url string, o Options, read func(*Store)) (Rep
 	defer cancel()
 	r, inv := s.report(ctx)
 	if r.Unusable == nil && inv.id != nil {
-		s.epoch = inv.id.Epoch
+		s.adopt(*inv.id)
 		s.advanceSeq(inv.state.State.LastSeq)
 		s.gate.opened()
 		read(s)

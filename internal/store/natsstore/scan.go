@@ -51,38 +51,100 @@ func (s *Store) scanError(ctx context.Context, err error) error {
 	return s.unavailable(err)
 }
 
-// eachRecord calls each with every record, and the bytes of its message.
+// eachRecord calls each with every record, and the bytes of its message. It may give one
+// again that is updated meanwhile.
 //
-// A consumer lists the last message of each subject as of its creation, and then delivers
-// new ones. It may run on a replica that is behind, so eachRecord reads up to what the leader
+// A consumer lists the last change of each user as of its creation, and then delivers new
+// ones. It may run on a replica that is behind, so eachRecord reads up to what the leader
 // has. A listed message may be dropped for newer ones before it is delivered: so, at the end
 // of the list, eachRecord reads once more up to what the leader has by then.
 func (s *Store) eachRecord(ctx context.Context, each func(rec *record, size int) error) error {
-	stream := s.names.stateStream()
-	r, err := s.newStreamReader(ctx, stream, s.names.records(), jetstream.DeliverLastPerSubjectPolicy)
+	filters := s.names.listed()
+	r, err := s.newStreamReader(ctx, s.names.stateStream(), jetstream.DeliverLastPerSubjectPolicy, filters...)
 	if err != nil {
 		return err
 	}
 	defer r.close(ctx)
+	l := recordList{s: s, each: each}
 	for range 2 {
-		last, err := s.leaderGet(ctx, stream, leaderQuery{Last: s.names.records()})
-		if err != nil || last == nil {
+		last, err := s.lastOf(ctx, filters)
+		if err != nil {
 			return err
 		}
-		err = r.readTo(ctx, last.seq, func(m *storedMsg) error {
-			u, ok := s.names.parseUser(m.subject)
-			if !ok {
-				return unreadable(stream, m, errDamaged)
-			}
-			rec, err := decodeRecord(u, *m)
-			if err != nil {
-				return unreadable(stream, m, err)
-			}
-			return each(rec, len(m.subject)+len(m.data))
-		})
-		if err != nil {
+		l.end = max(l.end, last)
+		s.advanceSeq(last) // reads of the other subjects must not be older
+		if err := r.readTo(ctx, last, func(msgs []storedMsg) error { return l.add(ctx, msgs) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lastOf is the sequence of the last message that matches a filter; zero: there is none.
+func (s *Store) lastOf(ctx context.Context, filters []string) (seq uint64, err error) {
+	for _, filter := range filters {
+		last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: filter})
+		if err != nil {
+			return 0, err
+		}
+		if last != nil {
+			seq = max(seq, last.seq)
+		}
+	}
+	return seq, nil
+}
+
+// A recordList finds the records of users whose changes are listed.
+type recordList struct {
+	s    *Store
+	end  uint64 // of the list: changes up to here are in it
+	each func(rec *record, size int) error
+}
+
+// add completes the listed messages by the other subjects of their users. Each user is
+// listed once, by the newest of the changes, whatever layout it has.
+func (l *recordList) add(ctx context.Context, msgs []storedMsg) error {
+	others := make([]string, 0, 2*len(msgs)+1)
+	users := make([]store.User, len(msgs))
+	for i := range msgs {
+		u, ok := l.s.names.parseUser(msgs[i].subject)
+		if !ok {
+			return unreadable(l.s.names.stateStream(), &msgs[i], errDamaged)
+		}
+		users[i] = u
+		if others = append(others, l.s.names.refresh(u)); msgs[i].subject == l.s.names.base(u) {
+			others = append(others, l.s.names.change(u))
+		}
+	}
+	// A response without messages does not tell how new it is. While a store is imported, it
+	// has no identity, which other queries rely on.
+	others = append(others, msgs[len(msgs)-1].subject)
+	present, _, err := l.s.readLast(ctx, l.s.query, others)
+	if err != nil {
+		return err
+	}
+	for i := range msgs {
+		if err := l.addUser(users[i], msgs[i], present); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *recordList) addUser(u store.User, listed storedMsg, present map[string]storedMsg) error {
+	newest := listed
+	if m, ok := present[l.s.names.change(u)]; ok && listed.subject == l.s.names.base(u) {
+		if m.seq <= l.end {
+			return nil // it is listed too
+		}
+		newest = m
+	}
+	if m, ok := present[l.s.names.refresh(u)]; ok && m.seq > newest.seq {
+		newest = m
+	}
+	rec, err := decodeRecord(u, newest)
+	if err != nil {
+		return unreadable(l.s.names.stateStream(), &newest, err)
+	}
+	return l.each(rec, len(newest.subject)+len(newest.data))
 }

@@ -76,6 +76,7 @@ func (s *Store) openSource(ctx context.Context) (*Source, error) {
 	if stage != complete {
 		return nil, s.missing()
 	}
+	s.adopt(*inv.id)
 	if err := s.checkRollback(ctx, inv); err != nil {
 		return nil, err
 	}

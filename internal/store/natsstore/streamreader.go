@@ -25,9 +25,9 @@ type streamReader struct {
 }
 
 // newStreamReader reads all messages that match a filter, or the last one of each subject.
-func (s *Store) newStreamReader(ctx context.Context, stream, filter string, policy jetstream.DeliverPolicy) (*streamReader, error) {
+func (s *Store) newStreamReader(ctx context.Context, stream string, policy jetstream.DeliverPolicy, filters ...string) (*streamReader, error) {
 	consumer, err := s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Description: "Porchlight: reads everything once", FilterSubject: filter, DeliverPolicy: policy,
+		Description: "Porchlight: reads everything once", FilterSubjects: filters, DeliverPolicy: policy,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
@@ -46,24 +46,33 @@ func (r *streamReader) close(ctx context.Context) {
 // readAll calls each with all messages of a stream that match a filter, or with the last one
 // of each subject, in order.
 func (s *Store) readAll(ctx context.Context, stream, filter string, policy jetstream.DeliverPolicy, each func(*storedMsg) error) error {
-	r, err := s.newStreamReader(ctx, stream, filter, policy)
+	r, err := s.newStreamReader(ctx, stream, policy, filter)
 	if err != nil {
 		return err
 	}
 	defer r.close(ctx)
 	for r.pending > 0 {
-		if err := r.readSome(ctx, each); err != nil {
+		if err := r.readSome(ctx, func(msgs []storedMsg) error { return eachOf(msgs, each) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readTo calls each with the next messages, at least until the one at a sequence or a later
+func eachOf(msgs []storedMsg, each func(*storedMsg) error) error {
+	for i := range msgs {
+		if err := each(&msgs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readTo calls add with the next messages, at least until the one at a sequence or a later
 // one. There must be one.
-func (r *streamReader) readTo(ctx context.Context, seq uint64, each func(*storedMsg) error) error {
+func (r *streamReader) readTo(ctx context.Context, seq uint64, add func([]storedMsg) error) error {
 	for r.at < seq {
-		if err := r.readSome(ctx, each); err != nil {
+		if err := r.readSome(ctx, add); err != nil {
 			return err
 		}
 	}
@@ -71,7 +80,7 @@ func (r *streamReader) readTo(ctx context.Context, seq uint64, each func(*stored
 }
 
 // readSome reads the next messages. It is an error if there are none within readTimeout.
-func (r *streamReader) readSome(ctx context.Context, each func(*storedMsg) error) error {
+func (r *streamReader) readSome(ctx context.Context, add func([]storedMsg) error) error {
 	msgs, err := r.fetch(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -82,12 +91,7 @@ func (r *streamReader) readSome(ctx context.Context, each func(*storedMsg) error
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", r.stream, err)
 	}
-	for i := range msgs {
-		if err := each(&msgs[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return add(msgs)
 }
 
 func (r *streamReader) fetch(ctx context.Context) (msgs []storedMsg, err error) {

@@ -21,7 +21,7 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		Name:        n.stateStream(),
 		Description: "Porchlight: records, documents and schedules. Never purge or edit by hand.",
 		Subjects: []string{
-			n.records(), n.subject("x.>"), n.subject("t.>"), n.docs(), n.subject("f.>"), n.identity(), n.probe(),
+			n.changes(), n.silent(), n.subject("x.>"), n.subject("t.>"), n.docs(), n.subject("f.>"), n.identity(), n.probe(),
 		},
 		Storage:            jetstream.FileStorage,
 		Replicas:           s.opts.Replicas,
@@ -34,7 +34,7 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		AllowMsgTTL:        true,
 		AllowRollup:        true,
 		DenyDelete:         true,
-		RePublish:          &jetstream.RePublish{Source: n.records(), Destination: n.subject("r.>")},
+		RePublish:          &jetstream.RePublish{Source: n.changes(), Destination: n.subject("r.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}")},
 	}
 }
 
@@ -42,8 +42,8 @@ func (s *Store) historyConfig() jetstream.StreamConfig {
 	n := s.names
 	return jetstream.StreamConfig{
 		Name:        n.historyStream(),
-		Description: "Porchlight: every version of the records, for the retention. Never purge or edit by hand.",
-		Sources:     []*jetstream.StreamSource{{Name: n.stateStream(), FilterSubject: n.records()}},
+		Description: "Porchlight: every logged version of the records, for the retention. Never purge or edit by hand.",
+		Sources:     []*jetstream.StreamSource{{Name: n.stateStream(), FilterSubject: n.changes()}},
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.opts.Replicas,
 		MaxAge:      s.opts.Retention,

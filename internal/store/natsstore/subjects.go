@@ -12,7 +12,10 @@ import (
 
 // subjects builds the names of the streams and subjects of one store. Below its prefix:
 //
-//	s.<shard>.<account>.<user>     record; its sequence is the entry's position
+//	s.<shard>.<account>.<user>.c   record as of its newest change; the sequence is the position
+//	                               of the log entry
+//	s.<shard>.<account>.<user>.r   record as of the newest update without a log entry
+//	s.<shard>.<account>.<user>     record in a store of layout 1: never written any more
 //	x.<shard>.<account>.<user>     schedule: the servers publish the firing at its instant
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
@@ -20,11 +23,20 @@ import (
 //	f.<digest>                     positions of readers, written by older versions: not read
 //	m                              identity of the store
 //	c                              probe of Check, and filler of Import
-//	r.<…>                          s.<…> republished, for other subscribers
+//	r.<shard>.<account>.<user>     s.<…>.c republished, for other subscribers
+//
+// The newest of the messages of a user is the record. Every write of one names the wildcard
+// over both subjects in its condition: see expectNewest.
 //
 // Ids are encoded, since ".", "*" and ">" are special in a subject. Each character of a
 // document's key is a token, so that a filter can select keys by prefix: see List.
-type subjects struct{ prefix string }
+type subjects struct {
+	prefix string
+	// hasLayout1 says that the store has records of layout 1, or had some once.
+	hasLayout1 bool
+	// isOld says that the store still has layout 1. Only a migration reads such a store.
+	isOld bool
+}
 
 func (n subjects) stateStream() string   { return n.prefix + "-state" }
 func (n subjects) historyStream() string { return n.prefix + "-history" }
@@ -32,13 +44,20 @@ func (n subjects) dueConsumer() string   { return n.prefix + "-due" } // the dur
 
 func (n subjects) subject(kind string) string { return n.prefix + "." + kind }
 
-func (n subjects) records() string  { return n.subject("s.>") }
+func (n subjects) records() string  { return n.subject("s.>") } // of both layouts
+func (n subjects) changes() string  { return n.subject("s.*.*.*.c") }
+func (n subjects) silent() string   { return n.subject("s.*.*.*.r") }
+func (n subjects) layout1() string  { return n.subject("s.*.*.*") }
 func (n subjects) identity() string { return n.subject("m") }
 func (n subjects) probe() string    { return n.subject("c") }
 func (n subjects) docs() string     { return n.subject("d.>") }
 func (n subjects) lease() string    { return n.subject("f.lease") }
 
-func (n subjects) state(u store.User) string    { return n.user("s", u) }
+// base begins the subjects of a user's record, and is that of layout 1.
+func (n subjects) base(u store.User) string     { return n.user("s", u) }
+func (n subjects) change(u store.User) string   { return n.base(u) + ".c" }
+func (n subjects) refresh(u store.User) string  { return n.base(u) + ".r" }
+func (n subjects) both(u store.User) string     { return n.base(u) + ".*" }
 func (n subjects) schedule(u store.User) string { return n.user("x", u) }
 func (n subjects) firing(u store.User) string   { return n.user("t", u) }
 
@@ -46,10 +65,57 @@ func (n subjects) user(kind string, u store.User) string {
 	return strings.Join([]string{n.prefix, kind, shard(u), encode(u.Account), encode(u.ID)}, ".")
 }
 
+// copied are the records that the servers still copy to the history.
+func (n subjects) copied() string {
+	if n.isOld {
+		return n.records()
+	}
+	return n.changes()
+}
+
+// listed match the subjects of which every user has one: the first update is logged.
+func (n subjects) listed() []string {
+	if n.hasLayout1 {
+		return []string{n.changes(), n.layout1()}
+	}
+	return []string{n.changes()}
+}
+
+// all are the subjects at which the newest message is the record of u.
+func (n subjects) all(u store.User) []string {
+	if n.hasLayout1 {
+		return []string{n.change(u), n.refresh(u), n.base(u)}
+	}
+	return []string{n.change(u), n.refresh(u)}
+}
+
+// logged are the subjects of u whose messages are in the history.
+func (n subjects) logged(u store.User) []string {
+	if n.hasLayout1 {
+		return []string{n.change(u), n.base(u)}
+	}
+	return []string{n.change(u)}
+}
+
+// newestOf gives the newest of the messages of u among those read from subjects.
+func (n subjects) newestOf(u store.User, present map[string]storedMsg) (newest storedMsg, ok bool) {
+	for _, subject := range n.all(u) {
+		if m, found := present[subject]; found && m.seq > newest.seq {
+			newest, ok = m, true
+		}
+	}
+	return newest, ok
+}
+
+const layout1Tokens = 4 // kind, shard, account and user
+
 // parseUser decodes the user in the subject of a record, a schedule or a firing.
 func (n subjects) parseUser(subject string) (store.User, bool) {
 	parts := strings.Split(strings.TrimPrefix(subject, n.prefix+"."), ".")
-	if len(parts) != 4 {
+	if len(parts) == layout1Tokens+1 && parts[0] == "s" && (parts[4] == "c" || parts[4] == "r") {
+		parts = parts[:layout1Tokens]
+	}
+	if len(parts) != layout1Tokens {
 		return store.User{}, false
 	}
 	account, validAccount := decode(parts[2])

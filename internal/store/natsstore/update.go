@@ -90,7 +90,10 @@ func (s *Store) cached(u store.User) *record {
 
 // newest reads the record from the leader, and caches it.
 func (s *Store) newest(ctx context.Context, u store.User) (*record, error) {
-	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: s.names.state(u)})
+	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: s.names.both(u)})
+	if err == nil && last == nil && s.names.hasLayout1 {
+		last, err = s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: s.names.base(u)})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -178,13 +181,25 @@ func timerInstant(next, now presence.Instant) presence.Instant {
 
 // recordMessages are the messages that replace prev by rec. The record is the last one.
 func (s *Store) recordMessages(prev, rec *record, e *store.Entry, schedule bool) []*nats.Msg {
-	subject := s.names.state(rec.user)
-	recordMsg := s.newMsg(subject, seal(subject, appendRecord(newBody(512), rec, e, prev.at)))
-	expectLast(recordMsg, prev.seq)
+	subject := s.names.change(rec.user)
+	if e == nil {
+		subject = s.names.refresh(rec.user)
+	}
+	recordMsg := s.recordMessage(subject, prev, rec, e)
+	if e == nil {
+		recordMsg.Header.Set(rollupHeader, rollupSubject)
+	}
 	if !schedule {
 		return []*nats.Msg{recordMsg}
 	}
 	return []*nats.Msg{s.scheduleMessage(rec), recordMsg}
+}
+
+// recordMessage is the message at a subject that replaces prev by rec.
+func (s *Store) recordMessage(subject string, prev, rec *record, e *store.Entry) *nats.Msg {
+	m := s.newMsg(subject, seal(subject, appendRecord(newBody(512), rec, e, prev.at)))
+	s.expectNewest(m, prev)
+	return m
 }
 
 // scheduleMessage makes the servers publish a firing at rec.armed. It replaces the

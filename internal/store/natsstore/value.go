@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -16,7 +17,11 @@ import (
 //	1  the first
 //	2  log entries of format 2, with the origin of a change
 //	3  log entries of format 3, with sessions and profiles
-const formatVersion = 3
+//	4  layout 2: a record has a subject for changes and one for updates without a log entry
+const formatVersion = 4
+
+// splitFormat is the first format of layout 2.
+const splitFormat = 4
 
 // messageFormat is the first byte of every message. It is followed by a four-byte
 // checksum of the subject and the rest: JetStream does not detect all damage on disk.
@@ -68,6 +73,12 @@ type record struct {
 	presence.Recorded
 	at  store.Position // of its newest log entry
 	seq uint64         // of its message
+	// layout1: its message is at the subject of layout 1, which ends with the user. Encoded
+	// ids have other lengths than the last tokens of layout 2.
+	layout1 bool
+	// erased: its message is a change without a log entry, so the history copied or will
+	// copy it.
+	erased bool
 	// armed is the instant of the schedule that was stored with this version or an
 	// earlier one, and whose firing was not handled yet. Zero: none. It is never after
 	// Next, but may be long before.
@@ -147,8 +158,10 @@ func decodeRecord(u store.User, m storedMsg) (*record, error) {
 		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	rec := &record{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
+	rec.layout1 = strings.HasSuffix(m.subject, "."+encode(u.ID))
 	if h.kind == kindState {
 		rec.at = h.previous
+		rec.erased = !strings.HasSuffix(m.subject, ".r")
 	}
 	rec.ops.setNewest(store.Position(m.seq))
 	return rec, nil

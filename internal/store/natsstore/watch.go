@@ -55,7 +55,7 @@ func (w *watchRun) next(ctx context.Context) (group []store.Record, last uint64,
 		return nil, 0, err
 	}
 	defer w.s.leave()
-	q := rangeQuery{From: w.at + 1, Filter: w.s.names.records(), Batch: store.MaxFeedGroup}
+	q := rangeQuery{From: w.at + 1, Filter: w.s.names.changes(), Batch: store.MaxFeedGroup}
 	msgs, err := w.s.readRange(ctx, w.s.names.stateStream(), q)
 	if err != nil || len(msgs) == 0 {
 		return nil, 0, err

@@ -17,26 +17,28 @@ var scanTests = []namedTest{
 	{"Ends", scanEnds},
 }
 
-// scan returns the records that Scan gives.
-func (x *suite) scan() map[store.User]store.Record {
+// scan returns the records that Scan gives, and how many it gave: one may be repeated that
+// is updated meanwhile.
+func (x *suite) scan() (found map[store.User]store.Record, given int) {
 	x.Helper()
-	found := make(map[store.User]store.Record)
+	found = make(map[store.User]store.Record)
 	err := x.Store.Scan(x.ctx, func(group []store.Record) error {
 		if len(group) == 0 || len(group) > store.MaxScanGroup {
 			x.Errorf("a group of %d records", len(group))
 		}
 		for _, r := range group {
-			if was, twice := found[r.User]; twice && was.State.Revision >= r.State.Revision {
+			if was, twice := found[r.User]; twice && was.State.Revision > r.State.Revision {
 				x.Errorf("Scan gave revision %d of %v after %d", r.State.Revision, r.User, was.State.Revision)
 			}
 			found[r.User] = r
 		}
+		given += len(group)
 		return nil
 	})
 	if err != nil {
 		x.Fatalf("Scan: %v", err)
 	}
-	return found
+	return found, given
 }
 
 func (x *suite) wantScanned(found map[store.User]store.Record, want ...store.Record) {
@@ -49,7 +51,7 @@ func (x *suite) wantScanned(found map[store.User]store.Record, want ...store.Rec
 }
 
 func scanEachOnce(x *suite) {
-	if found := x.scan(); len(found) != 0 {
+	if found, _ := x.scan(); len(found) != 0 {
 		x.Errorf("Scan of an empty store gave %+v", found)
 	}
 	var want []store.Record
@@ -72,10 +74,10 @@ func scanEachOnce(x *suite) {
 		want = append(want, r)
 	}
 	x.write(acme, doc("c", "k", "v")) // is no record
-	found := x.scan()
+	found, given := x.scan()
 	x.wantScanned(found, want...)
-	if len(found) != len(want) {
-		x.Errorf("Scan gave %d records, want %d", len(found), len(want))
+	if len(found) != len(want) || given != len(want) {
+		x.Errorf("Scan gave %d records of %d users, want %d", given, len(found), len(want))
 	}
 }
 
@@ -100,10 +102,10 @@ func scanManyGroups(x *suite) {
 		})
 	}
 	group.Wait()
-	found := x.scan()
+	found, given := x.scan()
 	x.wantScanned(found, want...)
-	if len(found) != users {
-		x.Errorf("Scan gave %d records, want %d", len(found), users)
+	if len(found) != users || given != users {
+		x.Errorf("Scan gave %d records of %d users, want %d", given, len(found), users)
 	}
 }
 
@@ -137,7 +139,7 @@ func scanDuringUpdates(x *suite) {
 	}
 	for range 5 {
 		before, _ := x.read(us...)
-		found := x.scan()
+		found, _ := x.scan()
 		after, _ := x.read(us...)
 		for i, u := range us {
 			if got := found[u].State; got == nil || got.Revision < before[i].State.Revision || got.Revision > after[i].State.Revision {
