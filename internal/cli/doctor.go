@@ -19,7 +19,7 @@ type doctorCommand struct {
 }
 
 func (*doctorCommand) Help() string {
-	return `Checks the disk, the clock, the open file limit, the certificates, public-url, webhooks, consumers, quarantined entries, NATS, backups and the settings, and says what to do about each finding. It changes nothing.
+	return `Checks the disk, the clock, the open file limit, the certificates, public-url, webhooks, consumers, quarantined entries, NATS, backups and the settings, and says what to do about each problem and warning. It changes nothing.
 
 Run it on the server's machine, as the same user as the server, with the settings of "porchlight serve". A running server answers on the control socket in its data directory, with its own settings, so that --data-dir is enough; with a store on NATS it answers on admin-listen. Without a running server, the command reads the data directory or the store itself, and says which checks need the server.
 
@@ -57,8 +57,8 @@ func (c *doctorCommand) Run(s *shell) error {
 	return c.result(&report)
 }
 
-// addProblems adds those of the settings that the command has, with which the next start of
-// the server would fail, unless the server has found them itself.
+// addProblems adds the problems of the command's own settings, unless the server has reported
+// them: its next start would fail with them.
 func addProblems(f *doctor.Facts, problems config.Problems) {
 	for _, p := range problems {
 		if !slices.ContainsFunc(f.Settings.Problems, func(known string) bool { return strings.HasSuffix(known, p.Text) }) {
@@ -86,7 +86,7 @@ func (s *shell) printReport(r *doctor.Report) error {
 		return s.printJSON(r)
 	}
 	var b strings.Builder
-	state := "no server was asked"
+	state := "no running server was found"
 	if r.Running {
 		state = "server " + r.Version + " is running"
 	}

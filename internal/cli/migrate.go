@@ -12,19 +12,19 @@ import (
 // migrateCommand is "porchlight migrate".
 type migrateCommand struct {
 	From       string `name:"from" required:"" placeholder:"DIR|URL" help:"The data directory or store (nats://HOST:4222/NAME) to copy. It is not changed."`
-	To         string `name:"to" required:"" placeholder:"DIR|URL" help:"The store or data directory to create."`
-	VerifyOnly bool   `name:"verify-only" help:"Copy nothing, and compare a store with the copy that was made of it."`
+	To         string `name:"to" required:"" placeholder:"DIR|URL" help:"The store or data directory to create. A data directory must be missing or empty."`
+	VerifyOnly bool   `name:"verify-only" help:"Copy nothing; compare a store with an existing copy of it, before a server uses the copy."`
 	Quiet      bool   `name:"quiet" short:"q" help:"Show no progress."`
 	storeAccess
-	LogRetention time.Duration `name:"log-retention" default:"30d" placeholder:"TIME" help:"How long the store on NATS keeps entries of the commit log. It must be the same for the server. Also PORCHLIGHT_LOG_RETENTION."`
+	LogRetention time.Duration `name:"log-retention" default:"30d" placeholder:"TIME" help:"How long the store on NATS keeps entries of the commit log. Start the server with the same value. Also PORCHLIGHT_LOG_RETENTION."`
 }
 
 func (*migrateCommand) Help() string {
 	return `Copies a store that no server uses from a data directory to NATS, or from NATS to a data directory. Stop the server first. Everything keeps its position and version: cursors, ETags, idempotency keys, webhooks, the history and the audit log continue where they were.
 
-At the end, both stores are read in full and compared. The copy can be used only if they are the same. If a migration is interrupted, run it again: it starts over, and the source is unchanged.
+At the end, the command reads both stores in full and compares them. A server can use the copy only if both have the same content. If a migration is interrupted, run it again: it starts over, and the source is unchanged.
 
-Never start a server on the source again after the copy was used: both stores would accept each other's cursors, and clients would miss changes. To return, migrate back.
+Never start a server on the source again once a server has used the copy: both stores would accept each other's cursors, and clients would miss changes. To return, migrate back to a new store.
 
 Example:
 
@@ -43,16 +43,16 @@ func (c *migrateCommand) Run(s *shell) error {
 	copying.end()
 	comparing.end()
 	if errors.Is(err, server.ErrDiffer) && c.VerifyOnly {
-		return fmt.Errorf("%w; they are the same only until one of them is used", err)
+		return fmt.Errorf("%w; this is normal after a server has used one of them", err)
 	}
 	if err != nil {
 		return err
 	}
 	same := fmt.Sprintf("%d users' records, %d log entries and %d documents", report.Records.Count, report.Entries.Count, report.Documents.Count)
 	if c.VerifyOnly {
-		return s.print(report, "%s and %s are the same: %s. Comparing them took %.1f s.\n", report.From, report.To, same, time.Duration(report.Seconds).Seconds())
+		return s.print(report, "%s and %s have the same content: %s. The comparison took %.1f s.\n", report.From, report.To, same, time.Duration(report.Seconds).Seconds())
 	}
-	return s.print(report, "Copied %s in %.1f s. The source and the copy were read and compared: they are the same.\nStart the server:\n\n  porchlight serve %s\n\nDo not start a server on %s again.\n",
+	return s.print(report, "Copied %s in %.1f s. The copy was compared with the source: both have the same content.\nStart the server:\n\n  porchlight serve %s\n\nDo not start a server on %s again.\n",
 		same, time.Duration(report.Seconds).Seconds(), server.LocationFlag(m.To), report.From)
 }
 

@@ -100,7 +100,7 @@ type Config struct {
 
 	WaitingReads int `name:"waiting-reads" group:"Limits" default:"64" placeholder:"N" help:"Maximum number of queued large reads, such as queries of more than 200 users. The server runs half as many at once as there are processors, and serves users in turn. Past the limit, the user with the most queued reads gets 503. 0 means no limit."`
 
-	MaxQueueDelay time.Duration `name:"max-queue-delay" group:"Limits" default:"50ms" placeholder:"TIME" help:"How long requests may wait for each other. While they wait for longer, the server refuses some with 503 and Retry-After, reads before updates, so that the others are answered in time. 0 means that none is refused."`
+	MaxQueueDelay time.Duration `name:"max-queue-delay" group:"Limits" default:"50ms" placeholder:"TIME" help:"Longest time that requests may queue because others are answered first. Above it, the server refuses some of them with 503 and Retry-After, reads before updates, so that the others are answered in time. 0 turns this off."`
 
 	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error. A running server reloads it on SIGHUP, and \"porchlight log-level\" changes it for a while."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"Format of the log."`

@@ -5,9 +5,9 @@
 // text is in one table, and each outcome of each check can be tested without a server, a
 // full disk or a clock that is wrong.
 //
-// It guarantees that every check has at least one result, that a result which is not in
-// order says what to do, and that the same facts and time have the same results. It must
-// not read a file, a clock or a network, and a fact must not contain a secret.
+// It guarantees that every check has at least one result, that each warning and problem says
+// what to do, and that the same facts and time give the same results. It must not read a
+// file, a clock or a network, and a fact must not contain a secret.
 package doctor
 
 import "time"
@@ -84,10 +84,10 @@ func (j *judgement) ok(found string)          { j.add(OK, found, "") }
 func (j *judgement) skip(why string)          { j.add(NotChecked, why, "") }
 func (j *judgement) warn(found, do string)    { j.add(Warning, found, do) }
 func (j *judgement) problem(found, do string) { j.add(Problem, found, do) }
-func (j *judgement) orderly() bool            { return len(j.results) == 0 }
+func (j *judgement) clean() bool              { return len(j.results) == 0 }
 func (j *judgement) since(t time.Time) string { return Span(j.now.Sub(t)) }
-func (j *judgement) okUnlessFound(text string) {
-	if j.orderly() {
+func (j *judgement) okIfClean(text string) {
+	if j.clean() {
 		j.ok(text)
 	}
 }

@@ -163,7 +163,7 @@ func findings() []finding {
 		{"certificates", "none yet, stopped", stopped, func(f *doctor.Facts) {
 			f.Certificates.All[0] = certificate.Info{Source: certificate.FromACME, Names: []string{"presence.example.com"}}
 		}, doctor.NotChecked, "obtains it when it runs", ""},
-		{"certificates", "another name", healthy, func(f *doctor.Facts) { f.Certificates.All[0].Names = []string{"*.example.org", "192.0.2.1"} }, doctor.Problem, "no certificate is valid for presence.example.com, the host of public-url, but for *.example.org, 192.0.2.1", "public-url"},
+		{"certificates", "another name", healthy, func(f *doctor.Facts) { f.Certificates.All[0].Names = []string{"*.example.org", "192.0.2.1"} }, doctor.Problem, "no certificate is valid for presence.example.com, the host of public-url; they are valid for *.example.org, 192.0.2.1", "public-url"},
 		{"certificates", "wildcard", healthy, func(f *doctor.Facts) { f.Certificates.All[0].Names = []string{"*.example.com"} }, doctor.OK, "valid for 60 days", ""},
 		{"certificates", "unreadable", healthy, func(f *doctor.Facts) { f.Certificates.Unknown = "denied" }, doctor.Problem, "cannot be read: denied", "tls-cert-file"},
 		{"certificates", "off", healthy, func(f *doctor.Facts) { f.Certificates = doctor.Certificates{} }, doctor.NotChecked, "TLS is off", ""},
@@ -174,7 +174,7 @@ func findings() []finding {
 		{"public-url", "stopped, and another answers", stopped, func(f *doctor.Facts) { f.Public.Issuer = "https://presence.example.com" }, doctor.Problem, "no server runs here, but", "stop one"},
 		{"public-url", "no answer", healthy, func(f *doctor.Facts) { f.Public.NoAnswer = "connection refused" }, doctor.Warning, "nothing answers at public-url https://presence.example.com/ (192.0.2.1): connection refused", "firewall"},
 		{"public-url", "another program", healthy, func(f *doctor.Facts) { f.Public.Issuer = "" }, doctor.Problem, "not a Porchlight server", "DNS"},
-		{"public-url", "another name", healthy, func(f *doctor.Facts) { f.Public.Issuer = "https://other.example.com" }, doctor.Problem, "calls itself https://other.example.com", "DNS"},
+		{"public-url", "another name", healthy, func(f *doctor.Facts) { f.Public.Issuer = "https://other.example.com" }, doctor.Problem, "is configured with public-url https://other.example.com", "DNS"},
 		{"public-url", "another certificate", healthy, func(f *doctor.Facts) { f.Public.Key = "sha256//other" }, doctor.Warning, "not one of this server's", "proxy"},
 		{"public-url", "untrusted proxy", healthy, func(f *doctor.Facts) { f.Certificates, f.Public.Key = doctor.Certificates{}, "sha256//other" }, doctor.Problem, "cannot be verified: unknown authority", "proxy"},
 		{"public-url", "proxy", healthy, func(f *doctor.Facts) {
@@ -185,10 +185,10 @@ func findings() []finding {
 		{"webhooks", "disabled", healthy, func(f *doctor.Facts) {
 			f.Webhooks.Disabled = []doctor.Subscription{{ID: "one"}, {ID: "two"}, {ID: "three"}, {ID: "four"}, {ID: "five"}, {ID: "six"}}
 		}, doctor.Problem, "6 subscriptions are disabled because the endpoint failed its validations, and no events are sent: one, two, three, four, five, …", "subscription enable"},
-		{"webhooks", "failing", healthy, func(f *doctor.Facts) { f.Webhooks.Failing = []doctor.Subscription{{ID: "one"}} }, doctor.Problem, "1 subscription are down: one", "subscription deliveries"},
+		{"webhooks", "failing", healthy, func(f *doctor.Facts) { f.Webhooks.Failing = []doctor.Subscription{{ID: "one"}} }, doctor.Problem, "1 subscription has an endpoint that is down: one", "subscription deliveries"},
 		{"webhooks", "late", healthy, func(f *doctor.Facts) { f.Webhooks.Lag = 10 * time.Minute }, doctor.Warning, "10 minutes old", "concurrency"},
 		{"webhooks", "unreadable", stopped, func(f *doctor.Facts) { f.Webhooks.Unknown = "damaged" }, doctor.NotChecked, "damaged", ""},
-		{"webhooks", "stopped", stopped, nil, doctor.OK, "known only while the server runs", ""},
+		{"webhooks", "stopped", stopped, nil, doctor.OK, "only a running server knows", ""},
 
 		{"consumers", "late", healthy, func(f *doctor.Facts) { f.Health.Consumers[0].LagSeconds = 180 }, doctor.Warning, "consumer watch is 3 minutes behind", "will retry"},
 		{"consumers", "very late", healthy, func(f *doctor.Facts) { f.Health.Consumers[0].LagSeconds = 4 * 86400 }, doctor.Problem, "more than a tenth of log-retention", "will retry"},
@@ -197,7 +197,7 @@ func findings() []finding {
 
 		{"quarantine", "new", healthy, func(f *doctor.Facts) {
 			f.Quarantine.Consumers = []doctor.Quarantined{{Consumer: "watch", Count: 2, Position: 7, Time: ago(time.Hour * 3)}}
-		}, doctor.Problem, "watch passed over 2 entries, the newest at position 7 3 hours ago", "porchlight verify"},
+		}, doctor.Problem, "watch skipped 2 entries, the newest at position 7 3 hours ago", "porchlight verify"},
 		{"quarantine", "old", stopped, func(f *doctor.Facts) {
 			f.Quarantine.Consumers = []doctor.Quarantined{{Consumer: "watch", Count: 1, Position: 7, Time: ago(30 * 24 * time.Hour)}}
 		}, doctor.Warning, "1 entry", "porchlight verify"},
@@ -211,7 +211,7 @@ func findings() []finding {
 		{"nats", "no leader", onNATS, func(f *doctor.Facts) { f.NATS.Streams[0].Leader = "" }, doctor.Problem, "S has no leader", "Repair"},
 		{"nats", "one offline", onNATS, func(f *doctor.Facts) { f.NATS.Streams[0].Offline = []string{"n3"} }, doctor.Warning, "offline: n3", "Repair"},
 		{"nats", "two offline", onNATS, func(f *doctor.Facts) { f.NATS.Streams[0].Offline = []string{"n2", "n3"} }, doctor.Problem, "offline: n2, n3", "Repair"},
-		{"nats", "behind", onNATS, func(f *doctor.Facts) { f.NATS.Streams[1].Behind = []string{"n3"} }, doctor.Warning, "stream H these are behind: n3", "Wait"},
+		{"nats", "behind", onNATS, func(f *doctor.Facts) { f.NATS.Streams[1].Behind = []string{"n3"} }, doctor.Warning, "stream H has 3 replicas, and these are behind: n3", "Wait"},
 		{"nats", "one replica", onNATS, func(f *doctor.Facts) { f.NATS.Replicas, f.NATS.Streams = 1, []doctor.Stream{{Name: "S", Replicas: 1}} }, doctor.Warning, "one replica", "store-replicas"},
 		{"nats", "not synced", onNATS, func(f *doctor.Facts) { f.NATS.Synced[0].SyncAlways = false }, doctor.Problem, "do not sync every write: n1", "sync_interval"},
 		{"nats", "not synced, relaxed", onNATS, func(f *doctor.Facts) { f.NATS.Synced[0].SyncAlways, f.NATS.Relaxed = false, true }, doctor.Warning, "may lose minutes", "sync_interval"},
@@ -230,8 +230,8 @@ func findings() []finding {
 		{"backups", "none known", healthy, func(f *doctor.Facts) { f.Backups = doctor.Backups{} }, doctor.Warning, "none is scheduled", "backup-dir"},
 		{"backups", "old, no schedule", healthy, func(f *doctor.Facts) { f.Backups = doctor.Backups{Last: ago(75 * time.Hour)} }, doctor.Warning, "3 days old, and none is scheduled", "backup-dir"},
 		{"backups", "new, no schedule", healthy, func(f *doctor.Facts) { f.Backups = doctor.Backups{Last: ago(3 * time.Hour)} }, doctor.OK, "3 hours old", ""},
-		{"backups", "failed", healthy, func(f *doctor.Facts) { f.Backups.Failures, f.Backups.Reason = 2, "no space" }, doctor.Problem, "the last 2 backups failed: no space", "Remove the cause"},
-		{"backups", "unreadable", healthy, func(f *doctor.Facts) { f.Backups.Unknown = "not mounted" }, doctor.Problem, "unknown: not mounted", "mount"},
+		{"backups", "failed", healthy, func(f *doctor.Facts) { f.Backups.Failures, f.Backups.Reason = 2, "no space" }, doctor.Problem, "2 backups in a row failed: no space", "Remove the cause"},
+		{"backups", "unreadable", healthy, func(f *doctor.Facts) { f.Backups.Unknown = "not mounted" }, doctor.Problem, "cannot be read: not mounted", "mount"},
 		{"backups", "future", healthy, func(f *doctor.Facts) { f.Backups.Last = now.Add(3 * time.Hour) }, doctor.Warning, "3 hours in the future", "clock"},
 
 		{"settings", "problem", healthy, func(f *doctor.Facts) { f.Settings.Problems = []string{"tls-key-file: others can read it"} }, doctor.Problem, "others can read it", "config check"},
@@ -239,9 +239,9 @@ func findings() []finding {
 		{"settings", "open directory", healthy, func(f *doctor.Facts) {
 			f.Settings.Open = []doctor.Permission{{Dir: "/data", Mode: "0755", What: doctor.DataDirectory}}
 		}, doctor.Warning, "can read the data directory /data (mode 0755)", "chmod 0700 /data"},
-		{"settings", "no proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.HSTS = doctor.Certificates{}, false }, doctor.Warning, "every client counts as one address", "trusted-proxies"},
+		{"settings", "no proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.HSTS = doctor.Certificates{}, false }, doctor.Warning, "all clients count as one address", "trusted-proxies"},
 		{"settings", "no HTTPS", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.HTTPS = doctor.Certificates{}, false }, doctor.Warning, "hsts-max-age is set but is never sent", "tls-cert-file"},
-		{"settings", "proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.Proxies = doctor.Certificates{}, true }, doctor.OK, "no setting contradicts", ""},
+		{"settings", "proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.Proxies = doctor.Certificates{}, true }, doctor.OK, "no settings contradict", ""},
 		{"settings", "all origins", healthy, func(f *doctor.Facts) { f.Settings.AnyOrigin = true }, doctor.Warning, "cors-origins is *", "origins"},
 	}
 }

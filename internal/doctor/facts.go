@@ -14,7 +14,7 @@ type Facts struct {
 	Place   string // the data directory or the store
 	Running bool
 	Version string // of the running server
-	// NotRunning says what was tried in vain to reach a server, and what else was seen.
+	// NotRunning says why no running server could be reached.
 	NotRunning string
 	Draining   bool
 	Health     *api.ServerHealth // of the running server
@@ -35,7 +35,7 @@ type Facts struct {
 // StoreFacts are of a store that no server runs on.
 type StoreFacts struct {
 	Locked bool   // another process has it open and does not answer
-	Unread string // why it cannot be checked, although it may be in order
+	Unread string // why it cannot be checked, although it may be intact
 	Error  string // why it cannot be opened
 	// NoAccount says that nobody has set the server up.
 	NoAccount bool
@@ -96,7 +96,7 @@ type Public struct {
 	Issuer    string // what the answer says its own URL is; "": no Porchlight answered
 }
 
-// Webhooks are the subscriptions that are not in order.
+// Webhooks describes the subscriptions, and lists those that need attention.
 type Webhooks struct {
 	Total    int
 	Failing  []Subscription // their endpoint is down, and is probed
@@ -112,7 +112,7 @@ type Subscription struct {
 	Pending int
 }
 
-// Quarantine has the consumers that passed over entries.
+// Quarantine has the consumers that skipped entries.
 type Quarantine struct {
 	Consumers []Quarantined
 	Unknown   string
@@ -123,7 +123,7 @@ type Quarantined struct {
 	Consumer string
 	Count    uint64
 	Position uint64    // of the newest that is listed
-	Time     time.Time // when that was passed over
+	Time     time.Time // when that was skipped
 }
 
 // NATS has the settings and the state of the servers of a store.
@@ -175,9 +175,9 @@ type Backups struct {
 	NATS     bool      // NATS's own tools make them
 }
 
-// Settings are what the settings say that is not a fact of its own.
+// Settings has what follows from the settings alone.
 type Settings struct {
-	Problems  []string // as "porchlight config check" says them
+	Problems  []string // as "porchlight config check" prints them
 	Warnings  []string
 	Retention time.Duration // log-retention
 	HTTPS     bool          // public-url begins with https

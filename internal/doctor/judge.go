@@ -22,13 +22,13 @@ func judgeServer(j *judgement) {
 	}
 	h := f.Health
 	if f.Draining {
-		j.warn("the server is shutting down", "Wait until it has ended, then start it again.")
+		j.warn("the server is shutting down", "Wait until it has stopped, then start it again.")
 	}
 	if h != nil && h.ConnectionsLimit > 0 && h.Connections >= h.ConnectionsLimit {
 		j.problem(fmt.Sprintf("all %d connections are in use: new ones evict idle ones or are refused", h.ConnectionsLimit),
-			"Raise max-connections and the open file limit (LimitNOFILE), or find out in the access log who has them.")
+			"Raise max-connections and the open file limit (LimitNOFILE), or find in the access log which clients hold them.")
 	}
-	j.okUnlessFound("version " + f.Version + " runs")
+	j.okIfClean("version " + f.Version + " runs")
 }
 
 func judgeStore(j *judgement) {
@@ -37,9 +37,9 @@ func judgeStore(j *judgement) {
 	case h != nil:
 		j.runningStore(h)
 	case s.Locked:
-		j.problem("another process uses the store but does not answer", "It may be starting or stopping: try again. If that does not help, see its log, and run the command as the user of the server.")
+		j.problem("another process uses the store but does not answer", "It may be starting or stopping: try again. If that does not help, check its log, and run this command as the server's user.")
 	case s.Error != "":
-		j.problem("the store cannot be opened: "+s.Error, "If it is damaged, copy it away, run \"porchlight verify\", and restore the newest backup that is intact. Run the command as the user of the server.")
+		j.problem("the store cannot be opened: "+s.Error, "Run this command as the server's user. If the store is damaged, copy it away, run \"porchlight verify\", and restore the newest intact backup.")
 	case s.Unread != "":
 		j.skip(s.Unread)
 	case s.NoAccount:
@@ -58,7 +58,7 @@ func (j *judgement) runningStore(h *api.ServerHealth) {
 	case api.HealthReadOnly:
 		j.problem("updates are refused: "+h.Reason, "Free space or enlarge the disk. Updates work again within a second.")
 	default:
-		j.problem("the store does not work: "+h.Reason, "See the server's log, fix the disk or the NATS servers, then restart the server if it has ended.")
+		j.problem("the store does not work: "+h.Reason, "Find the reason in the server's log, fix the disk or the NATS servers, then restart the server if it has stopped.")
 	}
 }
 
@@ -69,7 +69,7 @@ func judgeDisks(j *judgement) {
 	for i := range j.facts.Disks {
 		j.disk(&j.facts.Disks[i])
 	}
-	if j.orderly() {
+	if j.clean() {
 		j.skip("the server stores nothing on this machine")
 	}
 }
@@ -81,7 +81,7 @@ func (j *judgement) disk(d *Disk) {
 	case d.Unknown != "":
 		j.problem("the disk of the "+name+" cannot be measured: "+d.Unknown, "Correct the path or the permissions, or mount the disk.")
 	case d.ReadOnly != "":
-		j.problem("the "+name+" cannot be written: "+d.ReadOnly, "Run the command as the user of the server. If that is so, correct the owner, the permissions or the mount.")
+		j.problem("the "+name+" cannot be written: "+d.ReadOnly, "Run this command as the server's user. If you did, correct the owner, the permissions or the mount.")
 	case d.Low > 0 && d.Free < d.Low:
 		j.problem(fmt.Sprintf("%s, less than %s: updates are refused (507)", free, Bytes(d.Low)), "Free space or enlarge the disk. Updates work again within a second.")
 	case d.Low > 0 && d.Free < lowMargin*d.Low:
@@ -111,38 +111,38 @@ func judgeClock(j *judgement) {
 	c := &j.facts.Clock
 	const correct = "Correct the clock of the machine, for example with NTP (timedatectl)."
 	if c.Server != nil && c.Server.Abs() > clockStep {
-		j.warn(fmt.Sprintf("the system clock was set, and the server's clock is still %s it, and approaches it by 0.1 s a second", aside(*c.Server)), "Nothing, if the step was small. After a large one, restart the server to adopt the new time at once.")
+		j.warn(fmt.Sprintf("the system clock was set; the server's clock is still %s it and approaches it by 0.1 s a second", offset(*c.Server)), "After a large step, restart the server to adopt the new time at once. After a small one, do nothing.")
 	}
 	if c.Machine != nil && c.Machine.Abs() > clockStep {
-		j.differ(*c.Machine, "the clock of the server's machine is %s this machine's", correct)
+		j.clockOffset(*c.Machine, "the clock of the server's machine is %s this machine's", correct)
 	}
 	if c.NATS != nil && c.NATS.Abs()-c.Within > natsStep {
-		j.differ(*c.NATS, "this machine's clock is %s that of the NATS servers", "Correct the clocks of both machines, for example with NTP (timedatectl).")
+		j.clockOffset(*c.NATS, "this machine's clock is %s that of the NATS servers", "Correct the clocks of both machines, for example with NTP (timedatectl).")
 	}
 	if ahead := c.Newest.Sub(j.now); !c.Newest.IsZero() && ahead > clockProblem {
 		j.problem(fmt.Sprintf("the newest change in the log is dated %s in the future: the clock was ahead, or is behind now", Span(ahead)), correct)
 	}
 	switch {
-	case !j.orderly():
+	case !j.clean():
 	case c.Server == nil && c.Machine == nil && c.NATS == nil && c.Newest.IsZero():
 		j.skip("no server runs, and the log has no change to compare the clock with")
 	case c.NATS != nil:
 		j.ok("the clock agrees with that of the NATS servers and with the log")
 	default:
-		j.ok("the clock agrees with the server's and with the log")
+		j.ok("the clock agrees with the server's clock and with the log")
 	}
 }
 
-func (j *judgement) differ(by time.Duration, format, do string) {
+func (j *judgement) clockOffset(by time.Duration, format, do string) {
 	outcome := Warning
 	if by.Abs() > clockProblem {
 		outcome = Problem
 	}
-	j.add(outcome, fmt.Sprintf(format, aside(by)), do)
+	j.add(outcome, fmt.Sprintf(format, offset(by)), do)
 }
 
-// aside says how far a clock is from another.
-func aside(by time.Duration) string {
+// offset says how far one clock is from another.
+func offset(by time.Duration) string {
 	if by < 0 {
 		return Span(-by) + " behind"
 	}
@@ -172,7 +172,7 @@ func judgeDescriptors(j *judgement) {
 	if d.Allowed > 0 && d.Open < d.Allowed && over(uint64(d.Open), uint64(d.Allowed)) {
 		j.warn(fmt.Sprintf("%d of %d connections are open; at the limit, idle ones are evicted and new ones are refused", d.Open, d.Allowed), "Raise max-connections and the open file limit, or find out in the access log who has them.")
 	}
-	j.okUnlessFound(fmt.Sprintf("the open file limit of %d allows %d connections", d.Limit, d.Allowed))
+	j.okIfClean(fmt.Sprintf("the open file limit of %d allows %d connections", d.Limit, d.Allowed))
 }
 
 // over reports whether a part is nearly the whole.
@@ -195,7 +195,7 @@ func judgeCertificates(j *judgement) {
 		j.certificate(&c.All[i])
 	}
 	j.certificateName()
-	j.okUnlessFound(validFor(c.All, j.now))
+	j.okIfClean(validFor(c.All, j.now))
 }
 
 // validFor names the certificate that expires first.
@@ -239,7 +239,7 @@ func (j *judgement) absent(c *certificate.Info) {
 func renewal(c *certificate.Info) string {
 	switch c.Source {
 	case certificate.FromACME:
-		return "See the server's log for the reason, check that acme-directory can be reached and that the name leads to this server, then send the server SIGHUP to try again."
+		return "See the server's log for the reason, check that acme-directory can be reached and that the name resolves to this server, then send the server SIGHUP to try again."
 	case certificate.SelfSigned:
 		return "Start the server, or send it SIGHUP: it renews the certificate itself."
 	case certificate.ClientCA:
@@ -266,7 +266,7 @@ func (j *judgement) certificateName() {
 		}
 		names = append(names, c.Names...)
 	}
-	j.problem(fmt.Sprintf("no certificate is valid for %s, the host of public-url, but for %s", u.Hostname(), strings.Join(names, ", ")),
+	j.problem(fmt.Sprintf("no certificate is valid for %s, the host of public-url; they are valid for %s", u.Hostname(), strings.Join(names, ", ")),
 		"Install a certificate for this host, or set public-url to a name in the certificate.")
 }
 
@@ -303,16 +303,16 @@ func judgePublicURL(j *judgement) {
 func (j *judgement) publicAnswer(p *Public) {
 	at := fmt.Sprintf("%s (%s)", p.URL, strings.Join(p.Addresses, ", "))
 	own := slices.ContainsFunc(j.facts.Certificates.All, func(c certificate.Info) bool { return c.PublicKey != "" && c.PublicKey == p.Key })
-	const lead = "Correct the DNS records, the proxy or public-url, so that public-url leads to this server."
+	const redirect = "Correct the DNS records, the proxy or public-url, so that public-url leads to this server."
 	switch {
 	case p.NoAnswer != "":
 		j.warn("nothing answers at public-url "+at+": "+p.NoAnswer, "Check the firewall and the proxy. If public-url cannot be reached from this machine alone, check it from another one.")
 	case p.Issuer == "":
-		j.problem("what answers at public-url "+at+" is not a Porchlight server", lead)
+		j.problem("what answers at public-url "+at+" is not a Porchlight server", redirect)
 	case p.Issuer != strings.TrimRight(p.URL, "/"):
-		j.problem("the server at public-url "+at+" calls itself "+p.Issuer, lead)
+		j.problem("the server at public-url "+at+" is configured with public-url "+p.Issuer, redirect)
 	case j.facts.Certificates.TLS && !own && p.Key != "":
-		j.warn("the certificate at public-url "+at+" is not one of this server's", "If a proxy with a certificate of its own is in front, this is right. Otherwise another server answers: correct the DNS records.")
+		j.warn("the certificate at public-url "+at+" is not one of this server's", "If a proxy with its own certificate is in front, do nothing. Otherwise another server answers: correct the DNS records.")
 	case p.Untrusted != "" && !own:
 		j.problem("the certificate at public-url "+at+" cannot be verified: "+p.Untrusted, "Correct the certificate of the proxy.")
 	case own:
@@ -344,15 +344,15 @@ func judgeWebhooks(j *judgement) {
 			"Repair the endpoint, then run \"porchlight subscription enable ID\" and, for what it missed, \"porchlight subscription replay ID\".")
 	}
 	if n := len(w.Failing); n > 0 {
-		j.problem(fmt.Sprintf("the endpoints of %s down: %s", count(n, "subscription are", "subscriptions are"), named(w.Failing)), see+", and repair the endpoint. Events are repeated meanwhile.")
+		j.problem(fmt.Sprintf("%s down: %s", count(n, "subscription has an endpoint that is", "subscriptions have endpoints that are"), named(w.Failing)), see+", and repair the endpoint. Events are retried meanwhile.")
 	}
 	if w.Lag > webhookLag {
-		j.warn("the oldest event that was not sent yet is "+Span(w.Lag)+" old", "If an endpoint is down, repair it. Otherwise it is slow: raise the concurrency of its subscription.")
+		j.warn("the oldest event that was not sent yet is "+Span(w.Lag)+" old", "If an endpoint is down, repair it. Otherwise it is slow: raise the subscription's concurrency with \"porchlight subscription update ID --concurrency N\".")
 	}
 	switch {
-	case !j.orderly():
+	case !j.clean():
 	case !j.facts.Running:
-		j.ok(fmt.Sprintf("%s, none disabled; whether endpoints fail is known only while the server runs", count(w.Total, "subscription", "subscriptions")))
+		j.ok(fmt.Sprintf("%s, none disabled; only a running server knows whether endpoints fail", count(w.Total, "subscription", "subscriptions")))
 	default:
 		j.ok(count(w.Total, "subscription", "subscriptions") + ", none disabled or failing")
 	}
@@ -385,7 +385,7 @@ func judgeConsumers(j *judgement) {
 	for i := range h.Consumers {
 		j.consumer(&h.Consumers[i])
 	}
-	j.okUnlessFound(count(len(h.Consumers), "consumer keeps up", "consumers keep up"))
+	j.okIfClean(count(len(h.Consumers), "consumer keeps up", "consumers keep up"))
 }
 
 func (j *judgement) consumer(c *api.ConsumerHealth) {
@@ -416,8 +416,8 @@ func judgeQuarantine(j *judgement) {
 		if j.now.Sub(c.Time) < freshQuarantine {
 			outcome = Problem
 		}
-		j.add(outcome, fmt.Sprintf("the consumer %s passed over %s, the newest at position %d %s ago: an event or a watch is missing", c.Consumer, count(int(min(c.Count, 1<<30)), "entry", "entries"), c.Position, j.since(c.Time)),
+		j.add(outcome, fmt.Sprintf("the consumer %s skipped %s, the newest at position %d %s ago: an event or a watch is missing", c.Consumer, count(int(min(c.Count, 1<<30)), "entry", "entries"), c.Position, j.since(c.Time)),
 			"Find \"entry quarantined\" in the server's log for the reason. Run \"porchlight verify\" on a backup: a damaged entry means a damaged disk. Otherwise report it.")
 	}
-	j.okUnlessFound("no entry is quarantined")
+	j.okIfClean("no entry is quarantined")
 }

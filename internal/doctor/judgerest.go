@@ -7,10 +7,8 @@ import (
 	"time"
 )
 
-// Versions of NATS.
-const (
-	minNATSMajor, minNATSMinor = 2, 12
-)
+// The oldest version of NATS that the store works with.
+const minNATSMajor, minNATSMinor = 2, 12
 
 func judgeNATS(j *judgement) {
 	n := j.facts.NATS
@@ -19,7 +17,7 @@ func judgeNATS(j *judgement) {
 		return
 	}
 	if n.Unusable != "" {
-		j.problem("the store cannot be used: "+n.Unusable, "Check that the NATS servers run and that store, store-credentials and the prefix are right.")
+		j.problem("the store cannot be used: "+n.Unusable, "Check that the NATS servers run, and correct the URL in store (with its NAME) or store-credentials.")
 	}
 	for _, text := range n.Settings {
 		j.problem(text, "Change the setting as the line says, then restart the server.")
@@ -30,7 +28,7 @@ func judgeNATS(j *judgement) {
 	}
 	j.synced(n)
 	j.natsSpace(n)
-	j.okUnlessFound(fmt.Sprintf("NATS %s: the streams have their leaders, replicas and settings", n.Version))
+	j.okIfClean(fmt.Sprintf("NATS %s: the streams have their leaders, replicas and settings", n.Version))
 }
 
 func (j *judgement) natsVersion(version, server string) {
@@ -45,7 +43,7 @@ func (j *judgement) natsVersion(version, server string) {
 }
 
 func (j *judgement) stream(n *NATS, s *Stream) {
-	const repair = "Repair the servers or start them again. Do not change the members of the cluster meanwhile."
+	const repair = "Repair or restart these servers. Do not change the members of the cluster meanwhile."
 	if s.Cluster && s.Leader == "" {
 		j.problem("the stream "+s.Name+" has no leader: writes are refused", repair)
 	}
@@ -54,35 +52,35 @@ func (j *judgement) stream(n *NATS, s *Stream) {
 		if 2*len(s.Offline) >= s.Replicas {
 			outcome = Problem
 		}
-		j.add(outcome, fmt.Sprintf("of the %d replicas of the stream %s these are offline: %s", s.Replicas, s.Name, strings.Join(s.Offline, ", ")), repair)
+		j.add(outcome, fmt.Sprintf("the stream %s has %d replicas, and these are offline: %s", s.Name, s.Replicas, strings.Join(s.Offline, ", ")), repair)
 	}
 	if len(s.Behind) > 0 {
-		j.warn(fmt.Sprintf("of the %d replicas of the stream %s these are behind: %s", s.Replicas, s.Name, strings.Join(s.Behind, ", ")), "Wait. If they stay behind, check the disk and the network of these servers.")
+		j.warn(fmt.Sprintf("the stream %s has %d replicas, and these are behind: %s", s.Name, s.Replicas, strings.Join(s.Behind, ", ")), "Wait until they have caught up. If they stay behind, check the disk and the network of these servers.")
 	}
 	if s.Replicas == 1 && n.Replicas == 1 {
-		j.warn("the stream "+s.Name+" has one replica: the disk of one server has the only copy", "With three servers, set store-replicas to 3, and change the stream with nats stream edit.")
+		j.warn("the stream "+s.Name+" has one replica: the disk of one server has the only copy", "With three servers, set store-replicas to 3, and change the stream with \"nats stream edit\".")
 	}
 }
 
 // synced judges whether an acknowledged write is on a disk.
 func (j *judgement) synced(n *NATS) {
-	const always = "Set sync_interval: always in the jetstream block of each server, and restart the servers one after the other."
+	const always = "Set sync_interval: always in the jetstream block of each server, then restart the servers one after the other."
 	if n.NoSync != "" {
-		j.skip("whether the servers sync every write: " + n.NoSync)
+		j.skip("unknown whether the servers sync every write: " + n.NoSync)
 	}
-	var lazy []string
+	var unsynced []string
 	for i := range n.Synced {
 		s := &n.Synced[i]
 		if !s.SyncAlways {
-			lazy = append(lazy, s.Name)
+			unsynced = append(unsynced, s.Name)
 		}
 		j.natsVersion(s.Version, s.Name)
 		if s.Limit > 0 && over(s.Used, s.Limit) {
 			j.warn(fmt.Sprintf("the NATS server %s has used %s of the %s that it may store", s.Name, Bytes(s.Used), Bytes(s.Limit)), "Raise max_file_store of the server, or enlarge its disk.")
 		}
 	}
-	switch found := "these servers do not sync every write: " + strings.Join(lazy, ", "); {
-	case len(lazy) == 0:
+	switch found := "these servers do not sync every write: " + strings.Join(unsynced, ", "); {
+	case len(unsynced) == 0:
 	case n.Relaxed:
 		j.warn(found+"; with durability os a power failure may lose minutes", always)
 	default:
@@ -95,7 +93,7 @@ func (j *judgement) synced(n *NATS) {
 
 func (j *judgement) natsSpace(n *NATS) {
 	if n.NoLimits != "" {
-		j.skip("the limits of the account: " + n.NoLimits)
+		j.skip("the limits of the account cannot be read: " + n.NoLimits)
 	}
 	if n.Limit <= 0 {
 		return
@@ -126,13 +124,13 @@ func judgeBackups(j *judgement) {
 		j.skip("a store on NATS is backed up with NATS's own tools (nats account backup)")
 		return
 	case b.Unknown != "":
-		j.problem("the backups are unknown: "+b.Unknown, "Create or mount the directory of backup-dir, and let the server's user read and write it.")
+		j.problem("the backups cannot be read: "+b.Unknown, "Create or mount the directory of backup-dir, and let the server's user read and write it.")
 	}
 	if b.Failures > 0 {
-		j.problem(fmt.Sprintf("the last %s failed: %s", count(b.Failures, "backup", "backups"), b.Reason), "Remove the cause. The server tries again by itself; \"porchlight backup\" makes one now.")
+		j.problem(fmt.Sprintf("%s in a row failed: %s", count(b.Failures, "backup", "backups"), b.Reason), "Remove the cause. The server retries by itself; \"porchlight backup\" makes a backup now.")
 	}
 	j.backupAge(b)
-	j.okUnlessFound("the last backup is " + j.since(b.Last) + " old")
+	j.okIfClean("the last backup is " + j.since(b.Last) + " old")
 }
 
 func (j *judgement) backupAge(b *Backups) {
@@ -146,7 +144,7 @@ func (j *judgement) backupAge(b *Backups) {
 	case b.Last.Sub(j.now) > clockProblem:
 		j.warn("the last backup is dated "+Span(b.Last.Sub(j.now))+" in the future: the clock was ahead, or is behind now", "Correct the clock of the machine.")
 	case b.Dir != "" && j.now.Sub(b.Due) > backupGrace:
-		j.problem(fmt.Sprintf("the last backup is %s old; the next one was due %s ago (backup-schedule %s)", j.since(b.Last), j.since(b.Due), b.Schedule), "Start the server, or see \"backup\" in its log. "+now)
+		j.problem(fmt.Sprintf("the last backup is %s old; the next one was due %s ago (backup-schedule %s)", j.since(b.Last), j.since(b.Due), b.Schedule), "Start the server if it is stopped; otherwise look for \"backup\" in its log. "+now)
 	case b.Dir == "" && j.now.Sub(b.Last) > backupAge:
 		j.warn("the last backup is "+j.since(b.Last)+" old, and none is scheduled", now+" Set backup-dir for regular ones.")
 	}
@@ -165,7 +163,7 @@ func judgeSettings(j *judgement) {
 	}
 	tls := j.facts.Certificates.TLS
 	if s.HTTPS && !tls && !s.Proxies {
-		j.warn("public-url is https and the server has no certificate, so a proxy is in front; but trusted-proxies is empty, and every client counts as one address", "Set trusted-proxies to the addresses of the proxy.")
+		j.warn("public-url is https and the server has no certificate, so a proxy must be in front of it; but trusted-proxies is empty, so all clients count as one address", "Set trusted-proxies to the addresses of the proxy.")
 	}
 	if s.HSTS && !tls && !s.Proxies {
 		j.warn("hsts-max-age is set but is never sent: the server has no certificate and trusts no proxy", "Set tls-cert-file, acme or trusted-proxies, or remove hsts-max-age.")
@@ -173,7 +171,7 @@ func judgeSettings(j *judgement) {
 	if s.AnyOrigin {
 		j.warn("cors-origins is *, so every web page may call the API from its visitors' browsers", "List only the origins of your own pages.")
 	}
-	j.okUnlessFound("no setting contradicts another, and files with secrets are private")
+	j.okIfClean("no settings contradict each other, and files with secrets are private")
 }
 
 // Bytes formats a number of bytes.

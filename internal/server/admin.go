@@ -72,7 +72,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.limits.gate.Refusing() > overloadedAfter {
-		writeText(w, http.StatusServiceUnavailable, "more requests come than the server can answer: it refuses some; add processors or nodes, or see who sends them")
+		writeText(w, http.StatusServiceUnavailable, "more requests come than the server can answer: it refuses some; add processors, or find in the access log who sends them")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)

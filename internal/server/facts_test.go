@@ -97,7 +97,7 @@ func TestDoctorStopped(t *testing.T) {
 	}
 	expect(t, &r, "server", doctor.NotChecked, "no server runs on the data directory "+cfg.DataDir)
 	expect(t, &r, "store", doctor.OK, "opens")
-	expect(t, &r, "quarantine", doctor.Problem, "watch passed over 3 entries, the newest at position 7")
+	expect(t, &r, "quarantine", doctor.Problem, "watch skipped 3 entries, the newest at position 7")
 	expect(t, &r, "webhooks", doctor.Problem, "1 subscription is disabled because the endpoint failed its validations, and no events are sent: broken-one")
 	expect(t, &r, "backups", doctor.Problem, "the next one was due")
 	expect(t, &r, "disk", doctor.Warning, "is on the disk of the data directory")
@@ -207,7 +207,7 @@ func TestDoctorWebhooks(t *testing.T) {
 		report = diagnose(t, cfg)
 		return report.Count(doctor.Problem) > 0
 	})
-	expect(t, &report, "webhooks", doctor.Problem, "the endpoints of 1 subscription are down: "+made.ID)
+	expect(t, &report, "webhooks", doctor.Problem, "1 subscription has an endpoint that is down: "+made.ID)
 	if text, err := json.Marshal(report); err != nil || strings.Contains(string(text), "secret-path") {
 		t.Errorf("%s, %v", text, err)
 	}
@@ -273,7 +273,7 @@ func TestDoctorNATS(t *testing.T) {
 	}
 	expect(t, &report, "server", doctor.NotChecked, "no server answers at admin-listen "+asked.AdminListen)
 	expect(t, &report, "nats", doctor.Warning, "has one replica")
-	expect(t, &report, "quarantine", doctor.Problem, "watch passed over 3 entries")
+	expect(t, &report, "quarantine", doctor.Problem, "watch skipped 3 entries")
 	expect(t, &report, "webhooks", doctor.Problem, "broken-one")
 	if text, err := json.Marshal(report); err != nil || strings.Contains(string(text), string(user)) {
 		t.Errorf("%s, %v", text, err)

@@ -95,17 +95,17 @@ func newConnectionCollector(t *connections) *collector[connectionStats] {
 	return c
 }
 
-// newOverloadCollector has what the gate does; its refusals are those of the limit queue-delay.
+// newOverloadCollector measures the gate. Its refusals are counted for the limit queue-delay.
 func newOverloadCollector(g *overload.Gate) *collector[time.Duration] {
 	c := collect("porchlight_overload_", g.Refusing)
-	c.gauge("seconds", "For how long the server has been refusing requests because more come than it can answer; 0 if it is not.", func(d *time.Duration) float64 { return d.Seconds() })
+	c.gauge("seconds", "How long the server has been refusing requests because it is overloaded; 0 if it is not.", func(d *time.Duration) float64 { return d.Seconds() })
 	return c
 }
 
 // newLimitCollector has the limits that clients meet.
 func newLimitCollector(all []*quota.Limit) *collector[*quota.Limit] {
 	c := collectEach("porchlight_limit", "limit", func(l **quota.Limit) string { return (*l).Name }, func() []*quota.Limit { return all })
-	c.gauge("", "The limit in force, 0 for none.", func(l **quota.Limit) float64 { return float64((*l).Most) })
-	c.counter("_refused_total", "Times that the limit was reached, and something was refused for it.", func(l **quota.Limit) float64 { return float64((*l).Refused()) })
+	c.gauge("", "Value of the limit; 0 means that there is none.", func(l **quota.Limit) float64 { return float64((*l).Most) })
+	c.counter("_refused_total", "Refusals because the limit was reached.", func(l **quota.Limit) float64 { return float64((*l).Refused()) })
 	return c
 }

@@ -37,7 +37,7 @@ func (s *Server) newMetrics() {
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "porchlight_audit_dropped_total", Help: "Events that the audit log could not take, such as denials in a flood.",
+			Name: "porchlight_audit_dropped_total", Help: "Events missing from the audit log, such as refusals of requests during a flood.",
 		}, func() float64 {
 			if s.audit == nil {
 				return 0 // it is not composed yet
@@ -100,12 +100,12 @@ func newFramerCollector(malformed func() uint64) *collector[uint64] {
 func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
 	c := collect("porchlight_stream_", from)
 	c.gauge("open", "Streams that are open, long polls among them.", func(s *hub.Stats) float64 { return float64(s.Streams) })
-	c.gauge("followed_users", "Users whom a stream follows.", func(s *hub.Stats) float64 { return float64(s.Followed) })
+	c.gauge("followed_users", "Users whom at least one stream follows.", func(s *hub.Stats) float64 { return float64(s.Followed) })
 	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *hub.Stats) float64 { return float64(s.Edges) })
 	c.counter("delivered_total", "Changes written to streams.", func(s *hub.Stats) float64 { return float64(s.Delivered) })
 	c.counter("coalesced_total", "Changes replaced by a newer one of the same user before they were sent.", func(s *hub.Stats) float64 { return float64(s.Coalesced) })
-	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *hub.Stats) float64 { return float64(s.Slow) })
-	c.counter("resets_total", "Cursors that could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
+	c.counter("slow_total", "Streams ended because the client did not read what was sent.", func(s *hub.Stats) float64 { return float64(s.Slow) })
+	c.counter("resets_total", "Resets of streams and long polls, whose cursor could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
 	return c
 }
 
@@ -124,11 +124,11 @@ func newWebhookCollector(from func() webhook.Stats) *collector[webhook.Stats] {
 	c.counter("overtaken_total", "Events dropped because a newer one of the same user had been sent.", func(s *webhook.Stats) float64 { return float64(s.Overtaken) })
 	c.counter("gaps_total", "Gaps: ranges of the log whose events could not be delivered.", func(s *webhook.Stats) float64 { return float64(s.Gaps) })
 	c.gauge("subscriptions", "Subscriptions that this node delivers to, among them those that receive none for now.", func(s *webhook.Stats) float64 { return float64(s.Subscriptions) })
-	c.gauge("disabled", "Subscriptions that receive no events because their endpoint failed validation, and are not paused or suspended as well.", func(s *webhook.Stats) float64 { return float64(s.Disabled) })
+	c.gauge("disabled", "Subscriptions that receive no events because their endpoint failed validation, without those that are also paused or suspended.", func(s *webhook.Stats) float64 { return float64(s.Disabled) })
 	c.gauge("paused", "Subscriptions that receive no events because somebody paused them.", func(s *webhook.Stats) float64 { return float64(s.Paused) })
-	c.gauge("suspended", "Subscriptions that receive no events because their account is suspended, their user is deactivated or no administrator any more, or that is unreadable; and that are not paused as well.", func(s *webhook.Stats) float64 { return float64(s.Suspended) })
+	c.gauge("suspended", "Subscriptions that receive no events because their account is suspended, their user is deactivated or no longer an administrator, or one of them cannot be read; without those that are also paused.", func(s *webhook.Stats) float64 { return float64(s.Suspended) })
 	c.gauge("down", "Subscriptions whose endpoint fails and is probed.", func(s *webhook.Stats) float64 { return float64(s.Down) })
-	c.gauge("behind", "Subscriptions that read older events from the log.", func(s *webhook.Stats) float64 { return float64(s.Behind) })
+	c.gauge("behind", "Subscriptions that are catching up, from older events in the log.", func(s *webhook.Stats) float64 { return float64(s.Behind) })
 	c.gauge("pending", "Events that wait for a retry.", func(s *webhook.Stats) float64 { return float64(s.Pending) })
 	c.gauge("lag_seconds", "Age of the oldest event that was not attempted yet.", func(s *webhook.Stats) float64 { return s.Lag.Seconds() })
 	return c
@@ -138,13 +138,13 @@ func newWebhookCollector(from func() webhook.Stats) *collector[webhook.Stats] {
 // a consumer knows is exported there alone.
 func newConsumerCollector(from func() []tail.Stats) *collector[tail.Stats] {
 	c := collectEach("porchlight_consumer_", "consumer", func(s *tail.Stats) string { return s.Name }, from)
-	c.counter("retries_total", "Times that the consumer failed and was tried again.", func(s *tail.Stats) float64 { return float64(s.Retries) })
+	c.counter("retries_total", "Retries of the consumer after a failure.", func(s *tail.Stats) float64 { return float64(s.Retries) })
 	here := func(name, help string, value func(*tail.Stats) float64) {
 		c.gaugeIf(name, help, value, func(s *tail.Stats) bool { return s.Running })
 	}
 	here("lag_entries", "Entries of the log that the consumer has not handled, at most.", func(s *tail.Stats) float64 { return float64(s.LagEntries) })
 	here("lag_seconds", "Age of the oldest entry that the consumer has not handled.", func(s *tail.Stats) float64 { return s.Lag.Seconds() })
-	here("quarantined_entries", "Entries that the consumer passed over: damaged, or declared a permanent failure.", func(s *tail.Stats) float64 { return float64(s.Quarantined) })
+	here("quarantined_entries", "Entries that the consumer skipped because they are damaged or failed permanently.", func(s *tail.Stats) float64 { return float64(s.Quarantined) })
 	return c
 }
 

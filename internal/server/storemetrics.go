@@ -52,13 +52,13 @@ func addPebble(c *collector[pebblestore.Stats]) {
 	counter("flushes_total", "Times that updates in memory were written into a table.", func(p *pebblestore.PebbleStats) uint64 { return p.Flushes })
 	counter("compactions_total", "Times that tables were merged.", func(p *pebblestore.PebbleStats) uint64 { return p.Compactions })
 	counter("compacted_bytes_total", "Bytes written by compactions.", func(p *pebblestore.PebbleStats) uint64 { return p.CompactedBytes })
-	gauge("compaction_debt_bytes", "Estimated bytes to compact until the levels have their sizes.", func(p *pebblestore.PebbleStats) uint64 { return p.DebtBytes })
+	gauge("compaction_debt_bytes", "Estimated bytes that are waiting to be compacted.", func(p *pebblestore.PebbleStats) uint64 { return p.DebtBytes })
 	counter("wal_written_bytes_total", "Bytes written to the write-ahead log.", func(p *pebblestore.PebbleStats) uint64 { return p.WALWrittenBytes })
 	gauge("wal_bytes", "Bytes in the write-ahead log that are in no table yet.", func(p *pebblestore.PebbleStats) uint64 { return p.WALBytes })
-	gauge("memtable_bytes", "Memory for updates that are in no table yet.", func(p *pebblestore.PebbleStats) uint64 { return p.MemTableBytes })
+	gauge("memtable_bytes", "Memory of updates that are not yet in a table.", func(p *pebblestore.PebbleStats) uint64 { return p.MemTableBytes })
 	counter("block_cache_hits_total", "Blocks of tables found in memory.", func(p *pebblestore.PebbleStats) uint64 { return p.BlockHits })
 	counter("block_cache_misses_total", "Blocks of tables read from the disk.", func(p *pebblestore.PebbleStats) uint64 { return p.BlockMisses })
-	gauge("read_amplification", "Tables that the read of a record may have to look at.", func(p *pebblestore.PebbleStats) uint64 { return uint64(p.ReadAmplification) })
+	gauge("read_amplification", "Tables that the read of a record may have to search.", func(p *pebblestore.PebbleStats) uint64 { return uint64(p.ReadAmplification) })
 	level := func(name, help string, value func(*pebblestore.LevelStats) uint64) {
 		c.gaugeBy(name, "level", help, func(s *pebblestore.Stats) map[string]float64 {
 			values := make(map[string]float64)
@@ -81,13 +81,13 @@ func newNATSCollector(from func() natsstore.Stats) *collector[natsstore.Stats] {
 		}
 		return 0
 	})
-	c.counter("reconnects_total", "Times that the connection to NATS was lost and made again.", func(s *natsstore.Stats) float64 { return float64(s.Reconnects) })
+	c.counter("reconnects_total", "Times that the node connected to NATS again after it lost the connection.", func(s *natsstore.Stats) float64 { return float64(s.Reconnects) })
 	c.counterBy("retries_total", "reason", "Writes published again. The reason is unsent (there was no connection, or nobody received it), unanswered (no acknowledgement arrived in time), busy (another write to the same record was in flight) or refused (the servers could not store it at the moment).", func(s *natsstore.Stats) map[string]float64 {
 		r := &s.Retries
 		return map[string]float64{"unsent": float64(r.Unsent), "unanswered": float64(r.Unanswered), "busy": float64(r.Busy), "refused": float64(r.Refused)}
 	})
-	c.counter("conflicts_total", "Writes refused because another node's came first; they were decided again.", func(s *natsstore.Stats) float64 { return float64(s.Conflicts) })
-	c.counter("unknown_total", "Writes of which the node could not find out in time whether they were stored.", func(s *natsstore.Stats) float64 { return float64(s.Unknown) })
+	c.counter("conflicts_total", "Writes that conflicted with a write of another node, and were retried.", func(s *natsstore.Stats) float64 { return float64(s.Conflicts) })
+	c.counter("unknown_total", "Writes whose outcome the node could not determine in time.", func(s *natsstore.Stats) float64 { return float64(s.Unknown) })
 	addStreams(c)
 	return c
 }
