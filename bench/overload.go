@@ -19,12 +19,12 @@ import (
 	"time"
 )
 
-// overloadClients send requests at their own times, whatever the server does, as clients
-// that do not know of each other.
+// overloadClients is the number of clients that send requests at their own times, whatever
+// the server does.
 const overloadClients = 4000
 
-// inTime is when an answer still helps its client.
-const inTime = 250 * time.Millisecond
+// goodWithin is the latency up to which an answer counts as good.
+const goodWithin = 250 * time.Millisecond
 
 // overload measures what the server answers when more requests come than it can answer. The
 // server has one processor, and the clients have the others. Its requests are expensive, of
@@ -60,7 +60,7 @@ func (r *run) overloadCurve(b *binary, s *seeded, name, flag string, peaks map[s
 		return err
 	}
 	if len(peaks) == 0 {
-		if err := s.claimMuch(p.address); err != nil {
+		if err := s.addClaims(p.address); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func percentile(sorted []time.Duration, p float64) float64 {
 
 const peakConns = 256
 
-// peak is what the server answers in a second at its best.
+// peak is the highest number of requests that the server answers in a second.
 func (r *run) peak(p *process, status int, request func([]byte, *rand.Rand) []byte) (best float64, err error) {
 	for _, conns := range []int{64, peakConns} {
 		got, err := (&load{address: p.address, conns: conns, duration: r.seconds, status: status, request: request}).run()
@@ -111,13 +111,13 @@ func (r *run) peak(p *process, status int, request func([]byte, *rand.Rand) []by
 }
 
 const (
-	claimants   = 200 // users with many claims
-	claimsOfOne = 60
+	claimants     = 200 // users with many claims
+	claimsPerUser = 60
 )
 
-// claimMuch gives some users many claims.
-func (s *seeded) claimMuch(address string) error {
-	next := make(chan int, claimants*claimsOfOne)
+// addClaims gives some users many claims.
+func (s *seeded) addClaims(address string) error {
+	next := make(chan int, claimants*claimsPerUser)
 	for i := range cap(next) {
 		next <- i
 	}
@@ -127,7 +127,7 @@ func (s *seeded) claimMuch(address string) error {
 		if !ok {
 			return s.appendClaim(b, 0, 0)
 		}
-		return s.appendClaim(b, i/claimsOfOne, i%claimsOfOne)
+		return s.appendClaim(b, i/claimsPerUser, i%claimsPerUser)
 	}
 	for len(next) > 0 { // a server that refuses ends the load
 		if _, err := (&load{address: address, conns: 4, duration: time.Second, status: 200, request: request}).run(); err != nil {
@@ -138,7 +138,7 @@ func (s *seeded) claimMuch(address string) error {
 }
 
 func (s *seeded) putClaim(b []byte, random *rand.Rand) []byte {
-	return s.appendClaim(b, random.IntN(claimants), random.IntN(claimsOfOne))
+	return s.appendClaim(b, random.IntN(claimants), random.IntN(claimsPerUser))
 }
 
 // getClaims reads why a user has the status that is shown, from all claims.
@@ -213,7 +213,7 @@ func (r *openResult) add(o openResult) {
 	r.refused = append(r.refused, o.refused...)
 }
 
-// dial connects the clients, one after another: the system refuses more at once. Each sends a
+// dial connects the clients one after another: the system refuses many at once. Each sends a
 // request, because the server soon closes a new connection that sends nothing.
 func (o *openLoad) dial() (conns []net.Conn, err error) {
 	random := rand.New(rand.NewPCG(1, 1))
@@ -259,7 +259,7 @@ func (o *openLoad) client(conn net.Conn, random *rand.Rand, end time.Time) (got 
 		switch took := now.Sub(sent); status {
 		case 200, 201, 204:
 			got.answered = append(got.answered, took)
-			if took <= inTime {
+			if took <= goodWithin {
 				got.good++
 			}
 		case 503:

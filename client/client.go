@@ -127,7 +127,7 @@ func AtLeast(cursor string) ReadOption {
 }
 
 // Strong makes a read linearizable: it sees every write that was answered before it began.
-// It fails while no majority of the servers that store the data can be reached.
+// It fails while a majority of the servers that store the data cannot be reached.
 func Strong() ReadOption {
 	return func(q url.Values) { q.Set("consistency", "strong") }
 }

@@ -13,11 +13,11 @@ const (
 	atLeastParam     = "at_least"
 )
 
-// cursorHeader is the header of writes of presence with which a read finds the write.
+// cursorHeader has the cursor of a write to a user's presence, for at_least of a read.
 const cursorHeader = "Presence-Cursor"
 
-// reach has the reads that follow be as fresh as the parameters ask. It comes before them
-// because users and groups must be as fresh as their presence.
+// reach makes later reads of this request as new as its parameters require. It precedes all
+// of them because users and groups must be as new as their presence.
 func (a *API) reach(c *call, q url.Values) error {
 	fresh, err := a.freshness(c, q)
 	if err != nil || fresh == (store.Freshness{}) {

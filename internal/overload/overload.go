@@ -1,14 +1,14 @@
-// Package overload refuses requests while more of them come than the server can answer,
-// before the time that each waits grows.
+// Package overload refuses some requests while more arrive than the server can answer, so
+// that the queue of the others stays short (load shedding).
 //
 // It is separate from quota, which limits what one client may use: here the server as a
 // whole has too much to do, whoever asks. It measures how long a request waits until it is
 // read, and controls the share of requests to refuse by that delay, as RFC 8033 (PIE)
 // controls the queue of a router. It guarantees that nothing is refused while the delay is
 // short, and that reads are refused before updates are: a read can be repeated, but who
-// is not heard in time is shown as away.
+// cannot refresh a session in time is shown as offline.
 //
-// It must not know a request, a dialect or a connection.
+// It must not know HTTP, a dialect or a connection.
 package overload
 
 import (
@@ -24,27 +24,27 @@ import (
 
 // A Gate decides whether a request is answered or refused. A nil Gate admits every one.
 type Gate struct {
-	limit *quota.Limit // of the delay, in milliseconds
-	pace  pace
-	clock func() time.Time
+	limit     *quota.Limit // of the delay, in milliseconds
+	intervals intervals
+	clock     func() time.Time
 
-	spread  spread
+	retries retrySpread
 	updates updates
 
 	share atomic.Uint64 // of them to refuse, as the bits of a float64
 	since atomic.Int64  // when the gate began to refuse, in nanoseconds of clock; 0: it does not
 }
 
-// A pace is how often the gate looks.
-type pace struct{ busy, idle time.Duration }
+// intervals are the times between two measurements.
+type intervals struct{ busy, idle time.Duration }
 
-// New returns a gate that lets requests wait for as long as limit, in milliseconds, and nil
-// if that is 0.
+// New returns a gate that lets requests wait for the time that limit has, in milliseconds;
+// nil if that is 0.
 func New(limit *quota.Limit, clock func() time.Time) *Gate {
 	if limit.Most == 0 {
 		return nil
 	}
-	return &Gate{limit: limit, clock: clock, pace: pace{20 * time.Millisecond, 200 * time.Millisecond}}
+	return &Gate{limit: limit, clock: clock, intervals: intervals{20 * time.Millisecond, 200 * time.Millisecond}}
 }
 
 // Refusing returns for how long the gate has been refusing requests; 0: it does not.
@@ -59,16 +59,16 @@ func (g *Gate) Refusing() time.Duration {
 	return max(1, time.Duration(g.clock().UnixNano()-since))
 }
 
-// A Request is one that was admitted. End it.
+// A Request was admitted. Call End with it.
 type Request struct {
 	update bool
 	others int // updates, when it began
 }
 
-// A Kind is what Admit distinguishes.
+// A Kind is what Admit must know of a request.
 type Kind struct {
 	Update  bool // it changes something
-	Commits bool // that is all it does: it takes as long as the store does
+	Commits bool // it only waits for the store, so that its duration is that of a commit
 }
 
 // Admit counts a request, or returns the error with which to refuse it.
@@ -76,21 +76,21 @@ func (g *Gate) Admit(k Kind) (Request, *quota.Error) {
 	if g == nil {
 		return Request{}, nil
 	}
-	g.spread.asked.Add(1)
+	g.retries.asked.Add(1)
 	if share := math.Float64frombits(g.share.Load()); share > 0 && rand.Float64() < shareOf(k.Update, share) { //nolint:gosec // nobody gains by guessing
-		return Request{}, g.limit.Reached(g.spread.next())
+		return Request{}, g.limit.Reached(g.retries.next())
 	}
 	if !k.Commits {
 		return Request{}, nil
 	}
 	others, ok := g.updates.begin()
 	if !ok {
-		return Request{}, g.limit.Reached(g.spread.next())
+		return Request{}, g.limit.Reached(g.retries.next())
 	}
 	return Request{update: true, others: others}, nil
 }
 
-// End ends a request, which took so long. committed: it has changed something.
+// End records the end of a request and its duration. committed: it has changed something.
 func (g *Gate) End(r Request, took time.Duration, committed bool) {
 	if r.update {
 		g.updates.end(r.others, took, committed)
@@ -106,10 +106,9 @@ func shareOf(update bool, share float64) float64 {
 	return 2 * share
 }
 
-// A spread is over how long the clients that were refused come back: so long that those who
-// are refused again do not cost what the refusal spares, and so short that there is always
-// something to do.
-type spread struct {
+// A retrySpread is the time over which refused clients retry: long enough that refusing them
+// again costs little, and short enough that the server never runs out of requests.
+type retrySpread struct {
 	refused, asked atomic.Uint64 // since the start
 	within         atomic.Int64  // nanoseconds
 
@@ -121,13 +120,14 @@ const (
 	longestSpread  = 8 * time.Second
 )
 
-func (s *spread) next() time.Duration {
+// next counts a refusal and returns when its client may retry, at random.
+func (s *retrySpread) next() time.Duration {
 	s.refused.Add(1)
 	return time.Duration(rand.Float64() * float64(max(shortestSpread, time.Duration(s.within.Load())))) //nolint:gosec // nobody gains by guessing
 }
 
-// look adapts the spread.
-func (s *spread) look() {
+// adapt makes the time longer while many requests are refused, and shorter while few are.
+func (s *retrySpread) adapt() {
 	refused, asked := s.refused.Load(), s.asked.Load()
 	r, admitted := refused-s.lastRefused, asked-s.lastAsked-(refused-s.lastRefused)
 	s.lastRefused, s.lastAsked = refused, asked
@@ -141,7 +141,7 @@ func (s *spread) look() {
 	s.within.Store(int64(min(max(within, shortestSpread), longestSpread)))
 }
 
-// A Probe waits behind the requests that wait at the moment, and returns how long that took.
+// A Probe waits in the same queue as requests, and returns how long that took.
 type Probe func() time.Duration
 
 // Run watches the delay until ctx ends.
@@ -151,31 +151,32 @@ func (g *Gate) Run(ctx context.Context, probe Probe) {
 	}
 	var c controller
 	target := time.Duration(g.limit.Most) * time.Millisecond
-	timer := time.NewTimer(g.pace.idle)
+	timer := time.NewTimer(g.intervals.idle)
 	defer timer.Stop()
-	w := watcher{probe: probe, results: make(chan time.Duration, 1)}
-	for last := g.spread.asked.Load(); ; {
+	s := sampler{probe: probe, results: make(chan time.Duration, 1)}
+	for last := g.retries.asked.Load(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		asked := g.spread.asked.Load()
+		asked := g.retries.asked.Load()
 		busy := asked-last >= fewRequests || c.share > 0 || g.updates.limit.Load() > 0
 		last = asked
-		l := w.look(asked, busy)
-		g.updates.look(target, g.pace.busy)
-		g.spread.look()
-		g.apply(c.next(target, l))
-		if busy || w.waiting {
-			timer.Reset(g.pace.busy)
+		sample := s.next(asked, busy)
+		g.updates.adapt(target, g.intervals.busy)
+		g.retries.adapt()
+		g.apply(c.next(target, sample))
+		if busy || s.waiting {
+			timer.Reset(g.intervals.busy)
 		} else {
-			timer.Reset(g.pace.idle)
+			timer.Reset(g.intervals.idle)
 		}
 	}
 }
 
-// fewRequests is how many requests there are between two looks while there is no queue.
+// fewRequests is the number of requests between two measurements below which there is no
+// queue.
 const fewRequests = 4
 
 // apply publishes the share of requests to refuse.
@@ -189,8 +190,8 @@ func (g *Gate) apply(share float64) {
 	}
 }
 
-// A watcher has at most one probe under way.
-type watcher struct {
+// A sampler measures the delay, with at most one probe under way.
+type sampler struct {
 	probe   Probe
 	results chan time.Duration
 	waiting bool
@@ -198,28 +199,28 @@ type watcher struct {
 	asked   uint64 // when it began
 }
 
-// A look is what is known of the delay.
-type look struct {
+// A sample is what is known of the delay.
+type sample struct {
 	delay time.Duration // until requests are read, at least
-	ahead uint64        // requests that were read meanwhile
-	known bool          // there is a probe
+	ahead uint64        // requests that were read before the probe
+	known bool          // a probe has returned or is under way
 }
 
-// look returns the delay that the last probe found, or has found so far, and sends
-// another one if the server is busy.
-func (w *watcher) look(asked uint64, busy bool) (seen look) {
+// next returns the delay that the last probe measured, or has measured so far, and starts
+// another probe if the server is busy.
+func (s *sampler) next(asked uint64, busy bool) (found sample) {
 	select {
-	case delay := <-w.results:
-		seen = look{delay: delay, ahead: asked - w.asked, known: true}
-		w.waiting = false
+	case delay := <-s.results:
+		found = sample{delay: delay, ahead: asked - s.asked, known: true}
+		s.waiting = false
 	default:
-		seen = look{delay: time.Since(w.began), ahead: asked - w.asked, known: w.waiting}
+		found = sample{delay: time.Since(s.began), ahead: asked - s.asked, known: s.waiting}
 	}
-	if busy && !w.waiting {
-		w.waiting, w.began, w.asked = true, time.Now(), asked
-		go func() { w.results <- w.probe() }()
+	if busy && !s.waiting {
+		s.waiting, s.began, s.asked = true, time.Now(), asked
+		go func() { s.results <- s.probe() }()
 	}
-	return seen
+	return found
 }
 
 // A controller finds the share of requests to refuse.
@@ -227,13 +228,13 @@ type controller struct {
 	share   float64
 	recent  [5]time.Duration // delays, of which the shortest is that of a queue
 	at      int
-	delay   time.Duration // last seen
-	tooLong int           // looks in a row that found too long a delay
+	delay   time.Duration // of the last sample
+	tooLong int           // samples in a row with too long a delay
 }
 
 const (
-	// Bursts shorter than this many looks are served.
-	patience = 5
+	// Bursts of at most this many samples are served.
+	burstSamples = 5
 	// A queue has at least this many requests: a longer delay is that of a machine which
 	// is busy with something else, and would not end if requests were refused.
 	shortestQueue = 16
@@ -243,22 +244,22 @@ const (
 	largestShare = 0.98
 )
 
-// next returns the share after another look.
-func (c *controller) next(target time.Duration, l look) float64 {
-	delay := 2 * l.delay // half of the time is for what follows
-	if !l.known || l.ahead < shortestQueue {
+// next returns the share after another sample.
+func (c *controller) next(target time.Duration, found sample) float64 {
+	delay := 2 * found.delay // half of the time is for what follows
+	if !found.known || found.ahead < shortestQueue {
 		delay = min(delay, target/2)
 	}
 	c.recent[c.at] = delay
 	c.at = (c.at + 1) % len(c.recent)
 	delay = slices.Min(c.recent[:])
-	delay = min(delay, 3*target) // a pause of the process must not have all refused
+	delay = min(delay, 3*target) // a pause of the process must not refuse everything
 	if delay <= target {
 		c.tooLong = 0
 	} else {
 		c.tooLong++
 	}
-	if c.share > 0 || c.tooLong > patience {
+	if c.share > 0 || c.tooLong > burstSamples {
 		c.share += alpha*(delay-target).Seconds() + beta*(delay-c.delay).Seconds()
 		c.share = min(max(c.share, 0), largestShare)
 	}

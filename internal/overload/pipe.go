@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Pipe measures how long bytes wait until they are read: the runtime reads a byte that is
-// written to it after the connections that had bytes before.
+// A Pipe measures how long bytes wait until they are read: the Go runtime reads connections
+// that had bytes earlier before it reads a byte that is written to the pipe.
 type Pipe struct {
 	r, w *os.File
 	read chan time.Time // when a byte was read; closed after an error

@@ -12,17 +12,17 @@ import (
 type updates struct {
 	running atomic.Int64
 	limit   atomic.Int64 // 0: none
-	refused atomic.Bool  // since the last look
+	refused atomic.Bool  // since the last measurement
 
 	mu     sync.Mutex    // guards what follows
-	alone  time.Duration // that an update takes with few others, at best lately
-	ended  int           // updates since the last look
+	alone  time.Duration // shortest recent duration of an update with few others
+	ended  int           // updates since the last measurement
 	waited time.Duration // by them, for others
 
-	rate    float64 // of ended updates, for each look, on average
+	rate    float64 // of ended updates, between two measurements, on average
 	waiting time.Duration
-	tooLong int // looks in a row that found too long a wait
-	calm    int // looks in a row in which none was refused
+	tooLong int // measurements in a row with too long a wait
+	calm    int // measurements in a row without a refusal
 }
 
 const (
@@ -30,14 +30,14 @@ const (
 	fewUpdates = 8
 	// One slow update counts for no more than this.
 	longestUpdate = time.Second
-	// The shortest time is forgotten over some hundreds of updates.
-	slowly = 256
-	// So many updates are always admitted: they share a write to the disk.
+	// A slower update moves alone by this part of the difference.
+	aloneWeight = 256
+	// This many updates are always admitted: they share a write to the disk.
 	smallestLimit = 16
-	// The rate is an average over as many looks, half a second.
-	rateLooks = 25
-	// The limit ends after as many looks without a refusal, two seconds.
-	calmLooks = 100
+	// The rate is an average over this many measurements, half a second.
+	rateSamples = 25
+	// The limit ends after this many measurements without a refusal, two seconds.
+	calmSamples = 100
 )
 
 // begin counts an update that the store commits, unless there are too many already.
@@ -65,19 +65,19 @@ func (u *updates) end(others int, took time.Duration, committed bool) {
 	case u.alone == 0 || took < u.alone:
 		u.alone = took
 	default:
-		u.alone += (took - u.alone) / slowly
+		u.alone += (took - u.alone) / aloneWeight
 	}
 	if others >= shortestQueue {
-		u.waited += max(0, took-2*u.alone) // it joins the group after the one on its way
+		u.waited += max(0, took-2*u.alone) // it waits for the group under way, and for its own
 	}
 	u.ended++
 }
 
-// look sets the limit.
-func (u *updates) look(target time.Duration, every time.Duration) {
+// adapt sets the limit from what ended since the last measurement, an interval of every.
+func (u *updates) adapt(target, every time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.rate += (float64(u.ended) - u.rate) / rateLooks
+	u.rate += (float64(u.ended) - u.rate) / rateSamples
 	switch {
 	case u.ended > 0:
 		u.waiting = u.waited / time.Duration(u.ended)
@@ -96,10 +96,10 @@ func (u *updates) look(target time.Duration, every time.Duration) {
 		u.calm++
 	}
 	switch limited := u.limit.Load() > 0; {
-	case !limited && u.tooLong <= patience, limited && u.calm >= calmLooks:
+	case !limited && u.tooLong <= burstSamples, limited && u.calm >= calmSamples:
 		u.limit.Store(0)
 	default:
-		may := float64(target+2*u.alone) / float64(every)
-		u.limit.Store(max(smallestLimit, int64(u.rate*may)))
+		perTarget := float64(target+2*u.alone) / float64(every)
+		u.limit.Store(max(smallestLimit, int64(u.rate*perTarget)))
 	}
 }

@@ -81,7 +81,7 @@ func location(cfg *config.Config) string {
 }
 
 // verify compares the source with a target that exists.
-func (m Migration) verify(ctx context.Context, compare transfer.Check) error {
+func (m Migration) verify(ctx context.Context, compare transfer.Verify) error {
 	to, err := openSource(ctx, &m.To)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (m Migration) verify(ctx context.Context, compare transfer.Check) error {
 	return errors.Join(compare(ctx, to), to.Close())
 }
 
-func (m Migration) copy(ctx context.Context, from transfer.Source, compare transfer.Check) error {
+func (m Migration) copy(ctx context.Context, from transfer.Source, compare transfer.Verify) error {
 	opts := Options{}.withDefaults()
 	if m.To.Store != "" {
 		no := natsOptions(&m.To, &opts)

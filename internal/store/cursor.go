@@ -8,11 +8,11 @@ type Cursor struct {
 }
 
 // Freshness is how new a read must be where several processes share a store, each of which
-// may lag behind the others. The zero Freshness asks for nothing.
+// may lag behind the others. The zero Freshness requires nothing.
 type Freshness struct {
 	// AtLeast is a cursor: every change up to it must be visible. The read fails with
-	// ErrEpoch if the store did not issue the cursor: it is of another epoch, or the store
-	// is certain not to have reached it.
+	// ErrEpoch if the store did not issue the cursor: the cursor has another epoch, or its
+	// position is above the store's last one.
 	AtLeast Cursor
 	// Strong makes the read linearizable: every change must be visible that was
 	// acknowledged, to any process, before the read began.

@@ -40,12 +40,12 @@ type Store interface {
 	Begin(u User, fn Decide, reply Reply)
 
 	// Read gives durable records, in the order of us, without users who have none. They
-	// are at least as new as everything that this Store has stored or given before, cursors
-	// included, and as fresh asks. The cursor is never newer than any of the records: continuing
+	// are at least as new as everything that this Store has stored or returned before, cursors
+	// included, and as fresh requires. The cursor is never newer than any of the records: continuing
 	// from it may repeat a change, but never skips one. A record changed after a
-	// cursor if its At is above the cursor's position. ErrUnavailable: records as new
-	// as that cannot be read now. A read of no users gives a cursor of what this Store has
-	// stored and given.
+	// cursor if its At is above the cursor's position. ErrUnavailable: such records cannot
+	// be read now. A read of no users gives a cursor of what this Store has stored and
+	// returned.
 	Read(ctx context.Context, us []User, fresh Freshness) ([]Record, Cursor, error)
 
 	// Scan calls fn with every record once, in groups of at most MaxScanGroup, in any

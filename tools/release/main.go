@@ -170,7 +170,7 @@ func emptyDir(dir string) error {
 	}
 	for _, f := range files {
 		if !f.Type().IsRegular() || !artefact.MatchString(f.Name()) {
-			return fmt.Errorf("%s has %s, which is not of a release: name an empty directory with -out, or remove it", dir, f.Name())
+			return fmt.Errorf("%s contains %s, which is not a file of a release: remove it, or choose an empty directory with -out", dir, f.Name())
 		}
 	}
 	for _, f := range files {

@@ -11,12 +11,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// minFreshTimeout is the least limit of a read that must be fresh.
+// minFreshTimeout is the minimum timeout of a read with a Freshness.
 const minFreshTimeout = 2 * time.Second
 
 func (s *Store) freshTimeout() time.Duration { return max(minFreshTimeout, s.opts.Timeout) }
 
-// readFresh reads within freshTimeout what must be fresh.
+// readFresh reads records that are as new as fresh requires, within freshTimeout.
 func (s *Store) readFresh(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	if fresh == (store.Freshness{}) {
 		return s.readRecords(ctx, us)
@@ -38,8 +38,8 @@ func (s *Store) readFresh(ctx context.Context, us []store.User, fresh store.Fres
 	return records, cursor, err
 }
 
-// reach raises lastSeq so that the reads that follow are as fresh as that: reads never use
-// a replica that is behind lastSeq.
+// reach raises lastSeq so that later reads are as new as fresh requires: reads never use a
+// replica that is behind lastSeq.
 func (s *Store) reach(ctx context.Context, fresh store.Freshness) error {
 	at, err := fresh.AtLeast.Position(s.epoch)
 	if err != nil {

@@ -46,7 +46,7 @@ const (
 // The streams have a mark until check has returned and the identity is stored. Open refuses
 // streams with the mark, and the next import replaces them. Every batch names the sequence
 // that it follows, so two imports cannot mix.
-func Import(ctx context.Context, url string, from transfer.Source, o Options, check transfer.Check) error {
+func Import(ctx context.Context, url string, from transfer.Source, o Options, check transfer.Verify) error {
 	s, err := dial(url, o)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (m *importing) vacate(ctx context.Context) error {
 	return nil
 }
 
-func (m *importing) all(ctx context.Context, check transfer.Check) error {
+func (m *importing) all(ctx context.Context, check transfer.Verify) error {
 	for _, step := range []func(context.Context) error{
 		m.create, m.oldRecords, m.log, m.documents, m.schedules, m.from.Check, m.awaitCopies, m.trimHistory,
 	} {

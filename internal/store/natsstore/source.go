@@ -105,7 +105,7 @@ func (s *Store) source(ctx context.Context) (*Source, error) {
 	}
 	state := inv.state.State
 	src.info = transfer.Info{
-		Last: store.Position(src.last), First: store.Position(src.last) + 1, Kept: inv.history.Config.MaxAge,
+		Last: store.Position(src.last), First: store.Position(src.last) + 1, Retention: inv.history.Config.MaxAge,
 		// The state stream keeps several versions of records, of which one is read.
 		Bytes: int64(inv.history.State.Bytes + state.Bytes/max(state.Msgs, 1)*state.NumSubjects),
 	}

@@ -28,7 +28,7 @@ const importBytes = 1 << 20
 //
 // Like Restore, it works in a directory beside dir, and calls check before it renames that
 // to dir.
-func Import(ctx context.Context, dir string, from transfer.Source, o Options, check transfer.Check) error {
+func Import(ctx context.Context, dir string, from transfer.Source, o Options, check transfer.Verify) error {
 	o = o.withDefaults()
 	o.MustExist, o.NewEpoch, o.Durability = true, from.Info().Epoch == "", Fsync // for opening it at the end
 	m := &importing{staging: staging{o: o, what: "migration", dir: dir, workDir: dir + MigratingSuffix}, from: from}
@@ -60,7 +60,7 @@ type link struct {
 	at   store.Position
 }
 
-func (m *importing) run(ctx context.Context, check transfer.Check) error {
+func (m *importing) run(ctx context.Context, check transfer.Verify) error {
 	if err := m.o.FS.MkdirAll(m.storeDir(), 0o700); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (m *importing) run(ctx context.Context, check transfer.Check) error {
 }
 
 // check lets the caller read the new store.
-func (m *importing) check(ctx context.Context, check transfer.Check) error {
+func (m *importing) check(ctx context.Context, check transfer.Verify) error {
 	stored, err := OpenSource(m.storeDir(), m.o)
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func TestImportRefuses(t *testing.T) {
 	unequal := errors.New("not the same")
 	for name, c := range map[string]struct {
 		o     Options
-		check transfer.Check
+		check transfer.Verify
 		file  string
 		want  error
 		text  string

@@ -59,7 +59,7 @@ func BenchmarkMigration(b *testing.B) {
 
 // timed reports how many entries were copied in a second, and then how long one summary
 // takes, which the comparison needs twice.
-func timed(b *testing.B, unit string, begun time.Time) transfer.Check {
+func timed(b *testing.B, unit string, begun time.Time) transfer.Verify {
 	b.Helper()
 	return func(ctx context.Context, stored transfer.Source) error {
 		b.ReportMetric(benchEntries/time.Since(begun).Seconds(), unit)

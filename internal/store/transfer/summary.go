@@ -128,8 +128,8 @@ var ErrDiffer = errors.New("the stores differ")
 // differ. It leaves out the documents that expired in the hour of now or before, and log
 // entries that one of the stores may have dropped since it was read.
 func Compare(source, target *Summary, now time.Time) (Content, error) {
-	kept := cmp.Or(source.info.Kept, target.info.Kept)
-	if other := target.info.Kept; other > 0 {
+	kept := cmp.Or(source.info.Retention, target.info.Retention)
+	if other := target.info.Retention; other > 0 {
 		kept = min(kept, other)
 	}
 	oldest := int64(-1 << 62)

@@ -68,5 +68,5 @@ func expire(at time.Time, value string) func(*Record, *Entry, *Doc, *Info) {
 }
 
 func aged(at time.Time, kept time.Duration) func(*Record, *Entry, *Doc, *Info) {
-	return func(_ *Record, e *Entry, _ *Doc, i *Info) { e.Time, i.Kept = at, kept }
+	return func(_ *Record, e *Entry, _ *Doc, i *Info) { e.Time, i.Retention = at, kept }
 }

@@ -1,10 +1,10 @@
-// Package transfer describes the content of a store in a form that no engine owns, so that
-// one engine can read what another one stored.
+// Package transfer describes the content of a store independently of the engine, so that one
+// engine can import what another one stored.
 //
 // It is separate from the engines because both import it, and from package store because
-// only a store that nobody uses can be read or filled this way. It guarantees that two
-// summaries are equal exactly if their stores have the same content, except for what
-// expired meanwhile, and that everything needs constant memory. It must not know how an
+// only a store that no server uses can be read or filled this way. It guarantees that two
+// summaries are equal only if their stores have the same content, except for what expired
+// meanwhile, and that the memory does not depend on the number of records. It must not know how an
 // engine stores anything.
 package transfer
 
@@ -20,7 +20,7 @@ import (
 // ErrChanged: a server used a source while it was read.
 var ErrChanged = errors.New("the source was changed while it was read")
 
-// A Source is the content of a store that nobody uses. Reading it changes nothing. What is
+// A Source is the content of a store that no server uses. Reading it changes nothing. What is
 // passed to a function is valid only during the call.
 type Source interface {
 	Info() Info
@@ -47,9 +47,9 @@ type Info struct {
 	First store.Position
 	// Bytes estimates the size of everything.
 	Bytes int64
-	// Kept is the age at which the engine drops log entries even while nobody uses the
-	// store. Zero: it does not.
-	Kept time.Duration
+	// Retention is the age at which the engine drops log entries even while no server uses
+	// the store. Zero: it does not.
+	Retention time.Duration
 }
 
 // A Record is a user's record.
@@ -78,10 +78,10 @@ type Doc struct {
 	Bytes   int            // its size in the source, about
 }
 
-// A Check is called with what was stored, before it can be used.
-type Check func(ctx context.Context, stored Source) error
+// A Verify function is called with the copy before a server can use it.
+type Verify func(ctx context.Context, stored Source) error
 
-// Metered gives from, and calls progress with the bytes read so far, counting each item
+// Metered wraps a source. It calls progress with the bytes read so far, each item counted
 // once, and with an estimate of the total.
 func Metered(from Source, progress func(done, total int64)) Source {
 	return &metered{Source: from, progress: progress}

@@ -173,7 +173,7 @@ func (p place) source(ctx context.Context) (source, error) {
 	return natsstore.OpenSource(ctx, p.nats.URL(), p.options())
 }
 
-func (p place) fill(ctx context.Context, from transfer.Source, check transfer.Check) error {
+func (p place) fill(ctx context.Context, from transfer.Source, check transfer.Verify) error {
 	if p.dir != "" {
 		return pebblestore.Import(ctx, p.dir, from, pebblestore.Options{MinFreeBytes: -1}, check)
 	}
