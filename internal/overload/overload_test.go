@@ -3,6 +3,7 @@ package overload_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,83 @@ func TestSlowDisk(t *testing.T) {
 		}
 		time.Sleep(second)
 		cancel()
+		synctest.Wait()
+	})
+}
+
+// A disk commits all updates that have come while it committed the ones before them.
+type disk struct {
+	mu     sync.Mutex
+	commit time.Duration
+	group  chan struct{} // closed when the updates that come now are committed
+}
+
+func (d *disk) run(done <-chan struct{}) {
+	for {
+		d.mu.Lock()
+		group, commit := d.group, d.commit
+		d.group = make(chan struct{})
+		d.mu.Unlock()
+		time.Sleep(commit)
+		close(group)
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
+func (d *disk) update() {
+	d.mu.Lock()
+	group := d.group
+	d.mu.Unlock()
+	<-group
+}
+
+// A disk that becomes slow while many clients wait for it is no queue for long: the gate
+// learns how long an update takes now.
+func TestDiskBecomesSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := newGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go gate.Run(ctx, func() time.Duration { return 0 })
+		d, done := &disk{commit: 2 * time.Millisecond, group: make(chan struct{})}, make(chan struct{})
+		go d.run(done)
+		var clients sync.WaitGroup
+		var committed atomic.Int64
+		const many = 200
+		for range many {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					request, err := gate.Admit(overload.Kind{Update: true, Commits: true})
+					if err != nil {
+						time.Sleep(err.RetryAfter)
+						continue
+					}
+					begun := time.Now()
+					d.update()
+					committed.Add(1)
+					gate.End(request, time.Since(begun), true)
+				}
+			})
+		}
+		time.Sleep(5 * second)
+		d.mu.Lock()
+		d.commit = 300 * time.Millisecond
+		d.mu.Unlock()
+		time.Sleep(60 * second)
+		before := committed.Load()
+		time.Sleep(60 * second)
+		const each = 600 * time.Millisecond // at most: the rest of the group on its way, and its own
+		if got, want := committed.Load()-before, int64(many*60*second/each); got < want/2 {
+			t.Errorf("%d updates were committed in a minute, want half of %d", got, want)
+		}
+		cancel()
+		clients.Wait()
+		close(done)
+		time.Sleep(second)
 		synctest.Wait()
 	})
 }

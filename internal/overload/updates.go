@@ -27,7 +27,8 @@ type updates struct {
 
 const (
 	// An update with fewer others has waited for the disk or the network, and for no queue.
-	fewUpdates = 8
+	// While no more are admitted, it is learned whether the disk itself has become slow.
+	fewUpdates = smallestLimit
 	// One slow update counts for no more than this.
 	longestUpdate = time.Second
 	// A slower update moves alone by this part of the difference.
