@@ -104,7 +104,7 @@ type SystemNode struct {
 	Address     string     `json:"address"` // where it listens
 	Version     string     `json:"version"`
 	Since       Time       `json:"since"`
-	BeatSeconds float64    `json:"beat_seconds"` // age of its last sign of life
+	BeatSeconds float64    `json:"beat_seconds"` // age of its last heartbeat
 	Streams     int        `json:"streams"`
 	Consumers   int        `json:"consumers"`
 	Reads       LevelRange `json:"reads"`

@@ -20,7 +20,7 @@ type nodesList struct{ Remote }
 
 // Help is shown by --help.
 func (*nodesList) Help() string {
-	return "Each line is one run of a node, as the node that answers sees it. BEAT is the age of its last sign of life. A node is suspected after 15 s without one, and dead after 30 s: then the sessions of its connections end. A node that has ended is listed for a day. LEVEL is the level of formats that nodes may write, and the newest that this node reads. The token must be a system token: see \"porchlight system token create --help\".\n\nExample:\n\n    porchlight nodes list"
+	return "Each line is one run of a node, as the node that answers sees it. BEAT is the age of its last heartbeat. A node is suspected after 15 s without one, and dead after 30 s: then the sessions of its connections end. A node that has ended is listed for a day. LEVEL is the level of formats that nodes may write, and the newest that this node reads. The token must be a system token: see \"porchlight system token create --help\".\n\nExample:\n\n    porchlight nodes list"
 }
 
 // Run implements the command.

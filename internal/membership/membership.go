@@ -1,5 +1,5 @@
 // Package membership knows which nodes serve a store: every run of a process is an
-// incarnation, which renews its document in the store as long as it lives, and whose end is
+// incarnation, which renews its document in the store (a beat, or heartbeat) as long as it lives, and whose end is
 // decided there, once, for everybody.
 //
 // It is separate from the parts that depend on the verdict, such as sessions that are bound
@@ -430,7 +430,7 @@ func (m *Members) Run(ctx context.Context) error {
 		case errors.Is(err, store.ErrFailed) || errors.Is(err, ErrLevel):
 			return err
 		case err != nil && !failing:
-			m.opts.Log.WarnContext(ctx, "beat of this node failed; will retry", slog.Any("err", err))
+			m.opts.Log.WarnContext(ctx, "heartbeat of this node failed; will retry", slog.Any("err", err))
 		}
 		failing = err != nil
 	}
@@ -450,7 +450,7 @@ func (m *Members) watchIsolation(ctx context.Context) {
 		isolated := !m.self.givenUp && m.sinceAck() >= m.opts.Times.IsolatedAfter
 		m.mu.Unlock()
 		if isolated {
-			m.giveUp(ctx, "its beats were not acknowledged")
+			m.giveUp(ctx, "its heartbeats were not acknowledged")
 		}
 	}
 }

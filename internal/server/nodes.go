@@ -95,7 +95,7 @@ func (s *Server) viewNodes() nodesView {
 func newNodesCollector(from func() nodesView) *collector[nodesView] {
 	c := collect("porchlight_", from)
 	c.gaugeBy("nodes", "state", "Runs of nodes that serve the store, as this node sees them: live, leaving (it drains), suspected (it was silent for 15 s) or dead (in the last day).", func(v *nodesView) map[string]float64 { return v.states })
-	c.gauge("node_isolated_seconds", "For how long the store has not acknowledged the beats of this node, once that is 15 s and the node has sent its clients elsewhere; otherwise 0.", func(v *nodesView) float64 { return v.isolated.Seconds() })
+	c.gauge("node_isolated_seconds", "How long the store has not acknowledged the heartbeats of this node, once that is 15 s and the node has sent its clients elsewhere; otherwise 0.", func(v *nodesView) float64 { return v.isolated.Seconds() })
 	c.gauge("format_level", "The level of formats that nodes may write.", func(v *nodesView) float64 { return float64(v.level) })
 	return c
 }
