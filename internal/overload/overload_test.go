@@ -111,6 +111,57 @@ func TestGoodput(t *testing.T) {
 	}
 }
 
+// Updates share a write to the disk: the fewer are under way, the fewer are committed.
+func TestGroups(t *testing.T) {
+	const (
+		write, each = 10 * time.Millisecond, 300 * time.Microsecond      // of a group, and of each update in it
+		atOnce      = 256                                                // at the peak: half of them in each group
+		peak        = int(atOnce / 2 * second / (write + atOnce/2*each)) // a second
+		duration    = 20 * second
+	)
+	synctest.Test(t, func(t *testing.T) {
+		gate := newGate()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go gate.Run(ctx, func() time.Duration { return 0 })
+		queue := make(chan func(), 100_000)
+		go func() {
+			for first := range queue {
+				group := []func(){first}
+				for range len(queue) {
+					group = append(group, <-queue)
+				}
+				time.Sleep(write + time.Duration(len(group))*each)
+				for _, reply := range group {
+					reply()
+				}
+			}
+		}()
+		good := 0
+		for begun := time.Now(); time.Since(begun) < duration; time.Sleep(second / time.Duration(5*peak)) {
+			request, err := gate.Admit(overload.Kind{Update: true, Commits: true})
+			if err != nil {
+				continue
+			}
+			sent := time.Now()
+			queue <- func() {
+				took := time.Since(sent)
+				gate.End(request, took, true)
+				if took <= 5*target {
+					good++
+				}
+			}
+		}
+		close(queue)
+		if got := good / int(duration/second); got < peak*8/10 {
+			t.Errorf("%d updates a second were committed in time, want 80 %% of %d", got, peak)
+		}
+		cancel()
+		time.Sleep(second)
+		synctest.Wait()
+	})
+}
+
 // A slow disk or network is no queue: refusing requests would make nothing faster.
 func TestSlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
