@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -79,12 +80,31 @@ func (o *Observer) Admit(f *Facts, conn Pauser) error {
 func (o *Observer) Leave(f *Facts) { o.leave(f, 0, false) }
 
 func (o *Observer) leave(f *Facts, took time.Duration, committed bool) {
-	o.Gate.End(f.admission, took, committed)
+	o.Gate.End(f.admission, took-f.awaiting, committed)
 	f.admission = overload.Request{}
 }
 
 // admit is Admit for a request of net/http.
 func (o *Observer) admit(f *Facts, r *http.Request) error {
 	conn, _ := netconn.As[Pauser](Conn(r)) // HTTP/2 has none
-	return o.Admit(f, conn)
+	err := o.Admit(f, conn)
+	if f.admission != (overload.Request{}) && r.Body != nil {
+		r.Body = &awaitedBody{r.Body, f, o.clock}
+	}
+	return err
+}
+
+// An awaitedBody measures how long an update waits for its own client: others do not make it
+// wait.
+type awaitedBody struct {
+	io.ReadCloser
+
+	f     *Facts
+	clock func() time.Time
+}
+
+func (b *awaitedBody) Read(p []byte) (int, error) {
+	begun := b.clock()
+	defer func() { b.f.awaiting += b.clock().Sub(begun) }()
+	return b.ReadCloser.Read(p)
 }

@@ -112,7 +112,8 @@ type Facts struct {
 
 	connection Connection // nil: unknown
 	admission  overload.Request
-	proxied    bool // the connection is a trusted proxy's, which has requests of many clients
+	awaiting   time.Duration // its body, if it was admitted as an update
+	proxied    bool          // the connection is a trusted proxy's, which has requests of many clients
 
 	span       *telemetry.Span // nil: the request is not traced
 	responding time.Time       // when the response began, if it is traced
