@@ -57,9 +57,9 @@ var imports = map[string][]string{
 
 	"internal/membership": {"internal/document", "internal/presence", "internal/store"},
 
-	"internal/quota": nil,
+	"internal/quota":    nil,
 	"internal/overload": {"internal/quota"},
-	"internal/cache": nil,
+	"internal/cache":    nil,
 
 	// Users, and callers.
 	"internal/document":  {"internal/store"},
