@@ -18,7 +18,7 @@ type Session struct {
 	Since         Time   `json:"since"`
 	Active        bool   `json:"active"`
 	IdleAt        Time   `json:"idle_at"` // when it becomes idle if no activity is reported; null: never
-	EndsAt        Time   `json:"ends_at"` // unless the session is renewed
+	EndsAt        Time   `json:"ends_at"` // unless the session is renewed; null: a connection holds it
 	LeaseSeconds  int    `json:"lease_seconds"`
 }
 
@@ -54,7 +54,8 @@ type RefreshResults struct {
 	Results []RefreshResult `json:"results"`
 }
 
-// RefreshResult is the result of one item: EndsAt or Problem.
+// RefreshResult is the result of one item: EndsAt, unless a connection holds the session, or
+// Problem.
 type RefreshResult struct {
 	ID      string   `json:"id"`
 	Status  int      `json:"status"` // 200, or the problem's

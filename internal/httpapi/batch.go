@@ -80,9 +80,9 @@ func (a *API) refreshOne(c *call, item *api.RefreshItem) (*presence.Session, err
 	if !c.p.MayFor(auth.SessionWrite, user) {
 		return nil, presence.ErrUnknownSession
 	}
-	began, activity := a.now(), Activity(item.Active)
+	began, event := a.now(), presence.Refresh{Session: id, Activity: Activity(item.Active)}
 	u := store.User{Account: c.p.Account, ID: user}
-	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.Refresh{Session: id, Activity: activity})
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return nil, err
 	}
@@ -90,5 +90,5 @@ func (a *API) refreshOne(c *call, item *api.RefreshItem) (*presence.Session, err
 	if !ok {
 		return nil, presence.ErrUnknownSession
 	}
-	return a.withRefresh(session, activity, began), nil
+	return a.withRefresh(session, &event, began), nil
 }

@@ -95,7 +95,7 @@ func (a *API) listSessions(c *call) error {
 	list := api.Sessions{Sessions: []api.Session{}}
 	for i := range state.Sessions {
 		s := &state.Sessions[i]
-		if now >= s.EndsAt || s.ID <= after {
+		if !s.Live(now) || s.ID <= after {
 			continue
 		}
 		if len(list.Sessions) == pg.Limit {
@@ -117,7 +117,7 @@ func (a *API) readSession(c *call) error {
 		return asNoSession(err)
 	}
 	session, ok := sessionOf(state, id)
-	if !ok || a.now() >= session.EndsAt {
+	if !ok || !session.Live(a.now()) {
 		return presence.ErrUnknownSession
 	}
 	wired := asSession(u.ID, session, a.now())
@@ -148,7 +148,7 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 		return presence.ErrUnknownSession // a repeat, and the session has ended since
 	}
 	if result.Answer == nil {
-		session = a.withRefresh(session, event.Activity, began)
+		session = a.withRefresh(session, &event, began)
 	}
 	a.setWriteHeaders(c, &result)
 	wired := asSession(u.ID, session, a.now())
@@ -156,14 +156,10 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 	return c.writeBody(http.StatusOK, wired)
 }
 
-// withRefresh applies a refresh at now to a session, because a refresh may be in soft
-// state only and not in the record.
-func (a *API) withRefresh(s *presence.Session, activity presence.Activity, now presence.Instant) *presence.Session {
-	next := *s
-	next.EndsAt = max(s.EndsAt, now.Add(s.Lease))
-	if idle := a.Publisher.Policy().IdleAfter; activity == presence.ActivityActive && idle > 0 {
-		next.IdleAt = max(s.IdleAt, now.Add(idle))
-	}
+// withRefresh is a session as a refresh at now acknowledges it. The record may be behind,
+// because the refresh is in memory only, or ahead.
+func (a *API) withRefresh(s *presence.Session, e *presence.Refresh, now presence.Instant) *presence.Session {
+	next := presence.Acknowledged(*s, *e, a.Publisher.Policy(), now)
 	return &next
 }
 
@@ -222,7 +218,7 @@ func asSession(u presence.UserID, s *presence.Session, now presence.Instant) api
 		ID: SessionRef(u, s.ID), User: string(u), App: string(s.App),
 		ClientType: string(s.Client), ClientVersion: s.Version,
 		Since: at(s.Since), IdleAt: at(s.IdleAt), EndsAt: at(s.EndsAt),
-		Active:       now < s.EndsAt && (s.IdleAt.IsZero() || now < s.IdleAt),
+		Active:       s.ActiveAt(now),
 		LeaseSeconds: seconds(s.Lease),
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 func (w *world) signIn(path, token, body string, headers ...string) api.Session {
@@ -304,5 +307,45 @@ func TestFullRefreshBatch(t *testing.T) {
 	w.do("POST", "/v1/sessions/refresh", admin, `{"sessions":[`+strings.Join(items, ", ")+`]}`).want(200).read(&got)
 	if len(got.Results) != 1000 || got.Results[999].Status != 404 {
 		t.Errorf("%d results, the last %+v", len(got.Results), got.Results[len(got.Results)-1])
+	}
+}
+
+// TestHeldSessionOnTheWire: a session that a connection holds has no end, however it is
+// read or refreshed.
+func TestHeldSessionOnTheWire(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read presence:read")
+	b, err := w.api.Publisher.SignIn(t.Context(), store.User{Account: w.account, ID: w.alice.ID}, store.Actor{User: w.alice.ID},
+		presence.SignIn{Session: "held", Client: presence.Desktop}, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/v1/sessions/" + httpapi.SessionRef(w.alice.ID, b.Session())
+	w.advance(10 * time.Minute)
+	var s api.Session
+	for _, x := range []*exchange{
+		w.do("GET", path, token, "").want(200),
+		w.do("PATCH", path, token, `{"active":true}`).want(200),
+		w.do("PATCH", path, token, `{}`).want(200),
+	} {
+		x.read(&s)
+		if !s.Active || !s.EndsAt.IsZero() || !strings.Contains(x.body, `"ends_at":null`) {
+			t.Errorf("%+v: %s", s, x.body)
+		}
+	}
+	var list api.Sessions
+	w.do("GET", "/v1/users/me/sessions", token, "").want(200).read(&list)
+	if len(list.Sessions) != 1 || !list.Sessions[0].EndsAt.IsZero() {
+		t.Errorf("%+v", list)
+	}
+	var batch api.RefreshResults
+	x := w.do("POST", "/v1/sessions/refresh", token, `{"sessions":[{"id":"`+s.ID+`"}]}`).want(200).read(&batch)
+	if len(batch.Results) != 1 || batch.Results[0].Status != 200 || strings.Contains(x.body, "ends_at") {
+		t.Errorf("%s", x.body)
+	}
+	var why api.Explanation
+	w.do("GET", "/v1/users/me/presence/explain", token, "").want(200).read(&why)
+	if len(why.Sessions) != 1 || !why.Sessions[0].EndsAt.IsZero() || why.Sessions[0].Why != "active; lasts as long as its connection" {
+		t.Errorf("%+v", why.Sessions)
 	}
 }

@@ -105,6 +105,7 @@ type Hub struct {
 	quietRounds int
 	ready       chan struct{} // closed when the first group has arrived
 	drained     chan struct{} // closed when draining is set
+	onChange    func([]store.Record)
 
 	mu       sync.Mutex // guards the fields below
 	targets  map[store.User]*target
@@ -201,6 +202,10 @@ func (h *Hub) watch(ctx context.Context, again bool) error {
 	})
 }
 
+// OnChange sets a function that is given each group of records before it is delivered to
+// streams. It must be set before Run, and be quick.
+func (h *Hub) OnChange(fn func([]store.Record)) { h.onChange = fn }
+
 // deliver queues a group of changes on the streams that follow their users and flushes
 // them before the next group. Changes that arrive while it writes form the next group,
 // and leave each socket in one write.
@@ -209,6 +214,9 @@ func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Curs
 	defer h.trace(group)()
 	h.refreshMembers(ctx, group, at)
 	if len(group) > 0 {
+		if h.onChange != nil {
+			h.onChange(group)
+		}
 		h.enqueue(group)
 	}
 	h.at.Store(max(h.at.Load(), uint64(at)))

@@ -75,7 +75,7 @@ func isTick(e Event) bool {
 // cause are damped. Expiries come before and are not delayed.
 func sessionsAlone(e Event) bool {
 	switch e.(type) {
-	case SignIn, Refresh, SignOut, Tick:
+	case SignIn, Refresh, SignOut, Release, Tick:
 		return true
 	default:
 		return false
@@ -93,6 +93,7 @@ type draft struct {
 	was      Presence // shown at the last commit
 	advanced Status   // shown after the expiries that were due
 	changed  bool     // a fact changed
+	idled    bool     // a holder said that a session became idle
 	// renumbered says that an event of the same commit was accepted before.
 	renumbered bool
 	asked      *SetVisibility // nil: the rules of visibility stay
@@ -109,7 +110,8 @@ func begin(was *Recorded, p Policy, now Instant) draft {
 	return draft{State: was.State, policy: p, was: was.Shown, now: max(now, was.State.At), clock: now}
 }
 
-// applySoftState records what memory held of sessions since the last commit. It runs
+// applySoftState records what memory held of sessions since the last commit, and when held
+// sessions became idle. It runs
 // before the expiries that it postpones.
 func (d *draft) applySoftState(e Event) {
 	tick, ok := e.(Tick)
@@ -125,6 +127,7 @@ func (d *draft) applySoftState(e Event) {
 		session.extend(seen, d.At)
 		d.replaceSession(i, session)
 	}
+	d.applyIdle(&tick)
 }
 
 // advance brings the state from its last commit to now. What it showed then does not
@@ -133,7 +136,7 @@ func (d *draft) applySoftState(e Event) {
 func (d *draft) advance(next Instant) {
 	if d.Exists() {
 		d.extendForRestart()
-		if next != 0 && next <= d.now {
+		if d.idled || next != 0 && next <= d.now {
 			d.advanceShown()
 			d.changed = true
 		}
@@ -164,6 +167,9 @@ func (d *draft) extendForRestart() {
 		return
 	}
 	for i, session := range d.Sessions {
+		if session.Held() {
+			continue
+		}
 		grace := d.policy.Ready.Add(session.Lease)
 		if session.EndsAt < grace {
 			session.EndsAt = grace
@@ -217,7 +223,7 @@ func (d *draft) client() Client {
 	c := Client{Type: s.Client, Version: s.Version}
 	switch {
 	case !found: // Offline
-	case s.active(d.now):
+	case s.ActiveAt(d.now):
 		c.Status = Available
 	default:
 		c.Status = Away
@@ -234,7 +240,7 @@ func (d *draft) show(shown *Presence, t Instant) {
 
 // dropExpired drops expired facts. That alone is no change, because it is not visible.
 func (d *draft) dropExpired() {
-	ended := func(s Session) bool { return !s.live(d.now) }
+	ended := func(s Session) bool { return !s.Live(d.now) }
 	if slices.ContainsFunc(d.Sessions, ended) {
 		d.Sessions = slices.DeleteFunc(d.sessions(), ended)
 	}
@@ -277,6 +283,10 @@ func (d *draft) takeEvent(event Event) error {
 		return d.request(&e.Request, event, Offline, func() error { return d.refresh(&e) })
 	case SignOut:
 		return d.request(&e.Request, event, Offline, func() error { return d.signOut(e.Session) })
+	case Release:
+		return d.release(&e)
+	case HolderLost:
+		d.loseHolder(e.Holder)
 	case SetClaim:
 		return d.request(&e.Request, event, e.Status, func() error { return d.setClaim(&e) })
 	case EndClaim:

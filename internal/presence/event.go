@@ -40,6 +40,9 @@ type SignIn struct {
 	Lease    time.Duration // zero: DefaultLease
 	Activity Activity
 	App, Via AppID
+	// Holder is the run of a node whose connection holds the session from now on; "": the
+	// session has a lease.
+	Holder string
 }
 
 // Refresh extends a session by its lease. It may also report whether the user is
@@ -49,7 +52,21 @@ type Refresh struct {
 	Session  SessionID
 	Activity Activity
 	Lease    time.Duration // zero: as it was
+	// Holder, if set, refuses the refresh unless it holds the session.
+	Holder string
 }
+
+// Release is for a session whose connection is lost: from now on it has a lease. If Holder
+// does not hold the session, it changes nothing.
+type Release struct {
+	Session SessionID
+	Holder  string
+	Lease   time.Duration
+	IdleAt  Instant // when it becomes idle if it is active; zero: never
+}
+
+// HolderLost ends the sessions that a holder still has.
+type HolderLost struct{ Holder string }
 
 // Activity is what a sign-in or a refresh reports of the person at the client.
 type Activity uint8
@@ -129,13 +146,26 @@ type Profile struct {
 // change or was before a deletion, and that before a change of the profile. nil: unknown.
 type Profiles struct{ Profile, ProfileBefore *Profile }
 
-// Tick is the passing of time alone: facts that are due expire. Soft is applied first:
-// it is what memory holds of sessions, and postpones their expiry.
-type Tick struct{ Soft []SoftState }
+// Tick is the passing of time alone: facts that are due expire. Soft and Idle are applied
+// first: what memory holds of sessions, which postpones their expiry, and when held
+// sessions became idle.
+type Tick struct {
+	Soft []SoftState
+	Idle []HeldIdle
+}
+
+// HeldIdle is when a session became idle, according to its holder.
+type HeldIdle struct {
+	Session SessionID
+	Holder  string
+	At      Instant
+}
 
 func (SignIn) event()         {}
 func (Refresh) event()        {}
 func (SignOut) event()        {}
+func (Release) event()        {}
+func (HolderLost) event()     {}
 func (SetClaim) event()       {}
 func (EndClaim) event()       {}
 func (SetNote) event()        {}

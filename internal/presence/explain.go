@@ -2,7 +2,6 @@ package presence
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 )
@@ -54,7 +53,7 @@ func Explain(s *State, now Instant) Explanation {
 		x.Note = s.Note
 	}
 	for i := range s.Sessions {
-		if s.Sessions[i].live(now) {
+		if s.Sessions[i].Live(now) {
 			x.Sessions = append(x.Sessions, explainSession(&s.Sessions[i], now))
 		}
 	}
@@ -95,8 +94,12 @@ func (c *Claim) named() string {
 func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 func explainSession(session *Session, now Instant) ExplainedSession {
-	x := ExplainedSession{Session: *session, Active: session.active(now)}
+	x := ExplainedSession{Session: *session, Active: session.ActiveAt(now)}
 	switch {
+	case session.Held() && x.Active:
+		x.Why = "active; lasts as long as its connection"
+	case session.Held():
+		x.Why = fmt.Sprintf("idle since %s; lasts as long as its connection", clock(session.IdleAt))
 	case !x.Active:
 		x.Why = fmt.Sprintf("idle since %s; expires at %s unless it is renewed", clock(session.IdleAt), clock(session.EndsAt))
 	case session.IdleAt == 0:
@@ -169,16 +172,13 @@ func sortClaims(all []ExplainedClaim) {
 	})
 }
 
-// forever is when a session ends that is always renewed.
-const forever = Instant(math.MaxInt64)
-
 // StepsWhileConnected are the steps that follow if the clients of all live sessions stay
 // connected and renew them.
 func StepsWhileConnected(s *State, now Instant) []Step {
 	kept := *s
 	kept.Sessions = slices.Clone(s.Sessions)
 	for i := range kept.Sessions {
-		if kept.Sessions[i].live(now) {
+		if kept.Sessions[i].Live(now) {
 			kept.Sessions[i].EndsAt = forever
 		}
 	}

@@ -58,11 +58,11 @@ func takeSnapshot(s *State, now Instant) snapshot {
 	desk := false
 	for i := range s.Sessions {
 		session := &s.Sessions[i]
-		if !session.live(now) {
+		if !session.Live(now) {
 			continue
 		}
 		v.live = true
-		v.active = v.active || session.active(now)
+		v.active = v.active || session.ActiveAt(now)
 		desk = desk || !session.Client.handheld()
 	}
 	if s.UserState != UserActive {
@@ -244,14 +244,14 @@ func nextCommit(s *State, v snapshot, p *Presence, now Instant) Instant {
 	for i := range s.Sessions {
 		session := &s.Sessions[i]
 		switch {
-		case !session.live(now):
+		case !session.Live(now):
 		case session.Client.handheld():
 			beside = true
 		default:
-			last = max(last, session.EndsAt)
+			last = max(last, session.ends())
 		}
 	}
-	if !beside {
+	if !beside || last == forever {
 		return next
 	}
 	return earliest(next, last, now)

@@ -18,8 +18,15 @@ type SoftState struct {
 
 // extend moves the session's instants forward. A session that was idle at the last
 // commit, at at, stays idle, because the activity that ends idleness is always
-// recorded. Soft state under another lease is older than the record.
+// recorded. Soft state under another lease is older than the record. Of a held session it
+// is for display, and has no lease.
 func (s *Session) extend(seen SoftState, at Instant) {
+	if s.Held() {
+		if s.IdleAt.IsZero() && seen.Lease == 0 {
+			s.IdleAt = seen.IdleAt
+		}
+		return
+	}
 	if seen.Lease != s.Lease {
 		return
 	}
@@ -51,18 +58,18 @@ func SoftRefresh(s *State, e Refresh, already SoftState, p Policy, now Instant) 
 	recorded := s.Sessions[i]
 	current := recorded
 	current.extend(already, s.At)
-	if !current.live(now) || (e.Lease != 0 && e.Lease != current.Lease) {
+	if current.Held() || !current.Live(now) || (e.Lease != 0 && e.Lease != current.Lease) {
 		return SoftState{}, false
 	}
 	seen := SoftState{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease), Lease: current.Lease}
 	switch e.Activity {
 	case ActivityActive:
-		if !current.active(now) || recorded.lacksIdle(p.IdleAfter, now) {
+		if !current.ActiveAt(now) || recorded.lacksIdle(p.IdleAfter, now) {
 			return SoftState{}, false
 		}
 		seen.IdleAt = d.idleAt()
 	case ActivityIdle:
-		if current.active(now) {
+		if current.ActiveAt(now) {
 			return SoftState{}, false
 		}
 	}
@@ -89,12 +96,15 @@ func (d *draft) signIn(e *SignIn) error {
 	}
 	session := Session{
 		ID: e.Session, Client: e.Client, Version: e.Version, App: e.App, Via: e.Via, Lease: lease,
-		Since: d.now, EndsAt: d.now.Add(lease),
+		Since: d.now, Holder: e.Holder,
+	}
+	if !session.Held() {
+		session.EndsAt = d.now.Add(lease)
 	}
 	if i, found := d.resumed(e); found {
 		was := &d.Sessions[i]
-		session.ID, session.Since, session.IdleAt = was.ID, was.Since, was.IdleAt
-		d.reportActivity(&session, e.Activity)
+		session.ID, session.Since, session.IdleAt = was.ID, was.Since, d.resumedIdle(was, &session)
+		d.reportActivity(&session, e.Activity, d.beginIdle(&session))
 		d.replaceSession(i, session)
 		d.causedBy(&session)
 		return nil
@@ -102,13 +112,36 @@ func (d *draft) signIn(e *SignIn) error {
 	if err := d.checkNew(e); err != nil {
 		return err
 	}
-	d.reportActivity(&session, cmp.Or(e.Activity, ActivityActive))
+	d.reportActivity(&session, cmp.Or(e.Activity, ActivityActive), d.beginIdle(&session))
 	d.replaceSurplus(&session)
 	i, _ := d.findSession(e.Session)
 	d.Sessions = slices.Insert(d.sessions(), i, session)
 	d.changed = true
 	d.causedBy(&session)
 	return nil
+}
+
+// beginIdle is when a session becomes idle that a sign-in begins or finds active. A held
+// session becomes idle when its holder says so.
+func (d *draft) beginIdle(s *Session) Instant {
+	if s.Held() {
+		return 0
+	}
+	return d.idleSafely()
+}
+
+// resumedIdle is the IdleAt of a resumed session, which stays active or idle.
+func (d *draft) resumedIdle(was, now *Session) Instant {
+	switch {
+	case !was.ActiveAt(d.now):
+		return was.IdleAt
+	case now.Held():
+		return 0
+	case was.Held():
+		return d.idleSafely()
+	default:
+		return was.IdleAt
+	}
 }
 
 // checkNew refuses ids that cannot begin a session: a replaced session does not return
@@ -149,12 +182,13 @@ func (e *SignIn) SessionIn(s *State) SessionID {
 	return e.Session
 }
 
-// reportActivity applies what the client reports of the person's activity.
-func (d *draft) reportActivity(session *Session, activity Activity) {
+// reportActivity applies what the client reports of the person's activity. idleAt is when
+// the session becomes idle if that is active.
+func (d *draft) reportActivity(session *Session, activity Activity, idleAt Instant) {
 	switch activity {
 	case ActivityActive:
 		d.endManualAway()
-		session.IdleAt = d.idleAt()
+		session.IdleAt = idleAt
 	case ActivityIdle:
 		if session.IdleAt.IsZero() || session.IdleAt > d.now {
 			session.IdleAt = d.now
@@ -164,7 +198,7 @@ func (d *draft) reportActivity(session *Session, activity Activity) {
 
 // replaceSurplus ends an older session if a new one would exceed a limit.
 func (d *draft) replaceSurplus(session *Session) {
-	i := surplus(d.Sessions, session, (*Session).origin, MaxSessionsPerApp, MaxSessions, endsFirst)
+	i := surplus(d.Sessions, session, (*Session).origin, MaxSessionsPerApp, MaxSessions, endsFirst(d.now))
 	if i < 0 {
 		return
 	}
@@ -172,7 +206,7 @@ func (d *draft) replaceSurplus(session *Session) {
 	if len(d.Replaced) >= MaxReplaced {
 		d.Replaced = d.Replaced[len(d.Replaced)-MaxReplaced+1:]
 	}
-	d.Replaced = append(slices.Clone(d.Replaced), Replaced{ID: was.ID, EndsAt: was.EndsAt})
+	d.Replaced = append(slices.Clone(d.Replaced), Replaced{ID: was.ID, EndsAt: endsOf(&was, d.now)})
 	d.Sessions = slices.Delete(d.sessions(), i, i+1)
 }
 
@@ -193,8 +227,11 @@ func (d *draft) refresh(e *Refresh) error {
 	if err != nil {
 		return err
 	}
-	session.Lease, session.EndsAt = lease, d.now.Add(lease)
-	d.reportActivity(&session, e.Activity)
+	if e.Holder != "" && e.Holder != session.Holder {
+		return ErrSessionReplaced // another node's connection has resumed it
+	}
+	d.renew(&session, lease)
+	d.reportActivity(&session, e.Activity, d.nextIdle(&session))
 	d.replaceSession(i, session)
 	d.causedBy(&session)
 	return nil
@@ -214,7 +251,7 @@ func (d *draft) signOut(id SessionID) error {
 // endManualAway ends a manual away at the first activity that finds no active session:
 // it stays while the person goes on typing.
 func (d *draft) endManualAway() {
-	active := func(s Session) bool { return s.active(d.now) }
+	active := func(s Session) bool { return s.ActiveAt(d.now) }
 	if slices.ContainsFunc(d.Sessions, active) {
 		return
 	}
@@ -229,6 +266,15 @@ func (d *draft) idleAt() Instant {
 		return 0
 	}
 	return d.now.Add(d.policy.IdleAfter)
+}
+
+// idleSafely is idleAt, later by the margin if the clock of another node may decide.
+func (d *draft) idleSafely() Instant {
+	at := d.idleAt()
+	if at != 0 && d.policy.Ahead {
+		at = at.Add(ClockMargin)
+	}
+	return at
 }
 
 func (d *draft) findSession(id SessionID) (int, bool) {

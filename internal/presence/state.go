@@ -99,7 +99,8 @@ const (
 func (c ClientType) handheld() bool { return c == Mobile || c == Pad }
 
 // A Session is one signed-in client. It is live until EndsAt and active until
-// IdleAt.
+// IdleAt. A session that a connection holds has no end, and no IdleAt while it is active:
+// its holder records when it becomes idle.
 type Session struct {
 	ID      SessionID
 	Client  ClientType
@@ -110,12 +111,16 @@ type Session struct {
 	Lease   time.Duration // what a refresh extends EndsAt by
 	App     AppID         // the app that signed the user in, or "" for the user's own client
 	Via     AppID         // the app of the user's own token that its client has, or ""
+	// Holder is the run of a node whose connection holds the session; "": none does.
+	Holder string
 }
 
-func (s *Session) live(now Instant) bool { return now < s.EndsAt }
+// Live reports whether the session has not ended.
+func (s *Session) Live(now Instant) bool { return now < s.ends() }
 
-func (s *Session) active(now Instant) bool {
-	return s.live(now) && (s.IdleAt.IsZero() || now < s.IdleAt)
+// ActiveAt reports whether the session is live and not idle.
+func (s *Session) ActiveAt(now Instant) bool {
+	return s.Live(now) && (s.IdleAt.IsZero() || now < s.IdleAt)
 }
 
 // A Replaced session was ended by a newer one because its app had reached the limit.
@@ -223,7 +228,11 @@ type Policy struct {
 	// Damping is the least time between two status changes that sessions alone
 	// cause; zero: none.
 	Damping time.Duration
-	// Ready is when this node began to serve. No session idles or expires before
+	// Ahead records the ends of sessions later than they are acknowledged, so that most
+	// refreshes need no commit although nothing is kept in memory. It is for stores that
+	// several nodes share.
+	Ahead bool
+	// Ready is when this node began to serve; zero under Ahead, where the record decides. No session idles or expires before
 	// Ready plus its lease, because clients could not refresh before.
 	Ready Instant
 }

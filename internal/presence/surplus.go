@@ -41,10 +41,21 @@ func surplus[T any](all []T, added *T, of func(*T) origin, each, total int, orde
 	return goes
 }
 
-// endsFirst orders sessions by which is to go: an app's before the person's own,
-// then the one that ends first.
-func endsFirst(a, b *Session) int {
-	return cmp.Or(cmp.Compare(own(a), own(b)), cmp.Compare(a.EndsAt, b.EndsAt))
+// endsFirst orders sessions by which is to go: an app's before the person's own, then the
+// one that ends first, of which a held session counts as one that was renewed now, then the
+// older one.
+func endsFirst(now Instant) func(a, b *Session) int {
+	return func(a, b *Session) int {
+		return cmp.Or(cmp.Compare(own(a), own(b)), cmp.Compare(endsOf(a, now), endsOf(b, now)), cmp.Compare(a.Since, b.Since))
+	}
+}
+
+// endsOf is when a session ends, of a held one as if it were renewed now.
+func endsOf(s *Session, now Instant) Instant {
+	if s.Held() {
+		return now.Add(s.Lease)
+	}
+	return s.EndsAt
 }
 
 // own is 1 for a session of the user's own client.

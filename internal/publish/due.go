@@ -34,7 +34,7 @@ func (p *Publisher) expireDue(ctx context.Context, users []store.User) {
 	for range min(dueWorkers, len(users)) {
 		group.Go(func() {
 			for u := range work {
-				p.tick(ctx, u)
+				p.expire(ctx, u)
 			}
 		})
 	}
@@ -45,15 +45,21 @@ func (p *Publisher) expireDue(ctx context.Context, users []store.User) {
 	group.Wait()
 }
 
-func (p *Publisher) tick(ctx context.Context, u store.User) {
+func (p *Publisher) expire(ctx context.Context, u store.User) {
+	err := p.tick(ctx, u)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {
+		p.log.ErrorContext(ctx, "publishing an expiry failed; will retry", slog.String("user", string(u.ID)), slog.Any("err", err))
+	}
+}
+
+// tick applies what is due, and the instants at which held sessions became idle.
+func (p *Publisher) tick(ctx context.Context, u store.User, idle ...presence.HeldIdle) error {
 	by := store.By{Cause: store.CauseTime}
 	now := p.now()
 	seen := p.soft.of(u)
 	_, err := p.update(ctx, update{user: u, seen: seen, unlisted: true, decide: func(was presence.Recorded) (store.Change, error) {
-		next, err := presence.Apply(was, presence.Tick{Soft: seen}, p.policy, now)
-		return store.Change{Change: next, By: by}, err
+		next, err := presence.Apply(was, presence.Tick{Soft: seen, Idle: idle}, p.policy, now)
+		return p.changeOf(&was, &next, by), err
 	}})
-	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {
-		p.log.ErrorContext(ctx, "publishing an expiry failed; will retry", slog.String("user", string(u.ID)), slog.Any("err", err))
-	}
+	return err
 }

@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,9 +29,16 @@ func runWithConnections(t *testing.T, test func(n *node)) {
 			defer close(ended)
 			n.KeepBound(ctx)
 		}()
+		watched := make(chan error, 1)
+		go func() {
+			watched <- n.store.Watch(ctx, func(group []store.Record, _ store.Cursor) { n.Observe(group) })
+		}()
 		defer func() {
 			stop()
 			<-ended
+			if err := <-watched; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
 		}()
 		test(n)
 	})
@@ -150,17 +158,19 @@ func TestSignOutEndsAtOnce(t *testing.T) {
 	})
 }
 
-// TestDrainKeepsLease: a server that stops leaves its sessions their lease, so that a
-// client that reconnects to the next server within it was never offline.
-func TestDrainKeepsLease(t *testing.T) {
+// TestDrainWritesNothing: a server that stops leaves its sessions to the next one, without
+// a commit for each.
+func TestDrainWritesNothing(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		advanceTime(10 * time.Minute)
+		before := n.record(alice).Revision
 		b.Detach()
-		advanceTime(presence.DefaultLease - 22*time.Second) // it was renewed within the last 20
+		advanceTime(10 * time.Minute) // even the edge to idle is left to the next server
 		n.want(presence.Available)
-		advanceTime(24 * time.Second)
-		n.want(presence.Offline)
+		if after := n.record(alice).Revision; after != before {
+			t.Errorf("revision %d became %d", before, after)
+		}
 	})
 }
 
@@ -197,13 +207,71 @@ func TestSignOutOfConnectedSession(t *testing.T) {
 		n.connect("s", "")
 		advanceTime(time.Minute)
 		n.must(presence.SignOut{Session: "s"})
-		if n.endedSessions.Load() != 0 {
-			n.Error("lost before anybody looked")
-		}
 		advanceTime(time.Minute)
 		if got := n.endedSessions.Load(); got != 1 {
 			n.Errorf("notified %d times, want once", got)
 		}
 		n.want(presence.Offline)
+	})
+}
+
+// TestEarlierRuns: after a start, the sessions of connections to the earlier run have the
+// grace period. A client that reconnects in it is never shown offline; leased sessions are
+// not affected.
+func TestEarlierRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		bob, carol := store.User{Account: "a", ID: "bob"}, store.User{Account: "a", ID: "carol"}
+		signIn := func(n *node, u store.User) {
+			if _, err := n.SignIn(t.Context(), u, store.Actor{}, presence.SignIn{Session: "s", Client: presence.Desktop}, func(error) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := start(t, disk)
+		signIn(n, alice)
+		signIn(n, bob)
+		if _, err := n.Publish(t.Context(), carol, store.Actor{}, presence.SignIn{Session: "leased", Client: presence.Desktop}); err != nil {
+			t.Fatal(err)
+		}
+		n.stop() // nothing is released
+
+		advanceTime(time.Minute)
+		n = start(t, disk)
+		defer n.stop()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.EndEarlier(ctx)
+		}()
+		defer func() {
+			stop()
+			<-ended
+		}()
+		advanceTime(20 * time.Second)
+		signIn(n, bob)
+		status := func(u store.User) presence.Status { return presence.RecordedOf(*n.record(u)).Shown.Status }
+		for _, row := range []struct {
+			after time.Duration
+			want  [3]presence.Status
+		}{
+			{publish.Grace - 21*time.Second, [3]presence.Status{presence.Available, presence.Available, presence.Available}},
+			{2 * time.Second, [3]presence.Status{presence.Offline, presence.Available, presence.Available}},
+			{presence.DefaultLease, [3]presence.Status{presence.Offline, presence.Available, presence.Offline}},
+		} {
+			advanceTime(row.after)
+			if got := [3]presence.Status{status(alice), status(bob), status(carol)}; got != row.want {
+				t.Errorf("%v: %v, want %v", row.after, got, row.want)
+			}
+		}
+		entries, err := n.store.Log(t.Context(), 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.User == bob && e.Before.Status == presence.Available && e.After.Status != presence.Available {
+				t.Errorf("bob was shown %v", e.After.Status)
+			}
+		}
 	})
 }

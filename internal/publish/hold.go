@@ -66,6 +66,13 @@ func (h *hold) add(by store.By, e presence.Event) *waiter {
 	return w
 }
 
+// waiting reports whether events are queued for u.
+func (h *holds) waiting(u store.User) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held[u] != nil
+}
+
 // hold queues e until the instant that damping names.
 func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e presence.Event, until presence.Instant) (Result, error) {
 	p.holds.mu.Lock()
@@ -107,7 +114,7 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 		var next presence.Change
 		var err error
 		next, errs, err = presence.ApplyEach(was, events, policy, now)
-		return store.Change{Change: next, By: firstAccepted(waiters, errs[1:])}, err
+		return p.changeOfGroup(&was, &next, waiters, errs[1:]), err
 	}})
 	for i, w := range waiters {
 		w.result, w.err = result, err
@@ -116,6 +123,17 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 		}
 		close(w.done)
 	}
+}
+
+// changeOfGroup is the change of queued events that are committed together.
+func (p *Publisher) changeOfGroup(was *presence.Recorded, next *presence.Change, waiters []*waiter, errs []error) store.Change {
+	c := p.changeOf(was, next, firstAccepted(waiters, errs))
+	for i, w := range waiters {
+		if errs[i] == nil && w.by.Cause != store.CauseRefresh {
+			c.Unlogged = false // it stands for more than its first event
+		}
+	}
+	return c
 }
 
 // firstAccepted is on whose behalf a group is committed. errs are the waiters' errors.

@@ -14,9 +14,12 @@ package publish
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -33,6 +36,9 @@ type Options struct {
 	Known func(context.Context, store.User) error
 	Clock func() time.Time
 	Log   *slog.Logger
+	// Holder names this run of the node in the records of the sessions that its
+	// connections hold, until HoldAs. Each run needs another one. "": a random one.
+	Holder string
 }
 
 // Publisher takes events. It is safe for concurrent use.
@@ -42,6 +48,7 @@ type Publisher struct {
 	known  func(context.Context, store.User) error
 	clock  func() time.Time
 	log    *slog.Logger
+	holder atomic.Pointer[string]
 
 	soft  soft
 	holds holds
@@ -49,11 +56,16 @@ type Publisher struct {
 }
 
 // New returns a publisher that serves from now on: recorded sessions get a full lease
-// from this instant.
+// from this instant, unless several nodes share the store.
 func New(o Options) *Publisher {
 	p := &Publisher{store: o.Store, policy: o.Policy, known: o.Known, clock: o.Clock, log: o.Log}
 	p.soft.seed = maphash.MakeSeed()
-	p.policy.Ready = p.now()
+	p.bound.init()
+	holder := cmp.Or(o.Holder, rand.Text())
+	p.holder.Store(&holder)
+	if !p.policy.Ahead {
+		p.policy.Ready = p.now()
+	}
 	return p
 }
 
@@ -82,15 +94,33 @@ func (r *Result) Revision() presence.Revision {
 // presence.Apply, of the store and of Known. After an error other than
 // store.ErrUnknown nothing has changed.
 func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
+	refresh, ok := e.(presence.Refresh)
+	if !ok {
+		return p.publishRecorded(ctx, u, actor, e)
+	}
+	if !p.holds.waiting(u) {
+		if record, ok, err := p.refreshUnrecorded(ctx, u, refresh); ok || err != nil {
+			return Result{Record: record}, err
+		}
+	}
+	result, err := p.publishRecorded(ctx, u, actor, e)
+	p.noteActivity(u, refresh, err)
+	return result, err
+}
+
+// noteActivity notes activity that was reported of a session that a connection holds.
+func (p *Publisher) noteActivity(u store.User, e presence.Refresh, err error) {
+	if err == nil && e.Activity == presence.ActivityActive {
+		p.bound.touch(heldSession{u, e.Session}, p.idleAt(p.now()))
+	}
+}
+
+// publishRecorded is Publish by a commit, also for refreshes.
+func (p *Publisher) publishRecorded(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
 	by := store.By{Cause: causeOf(e, true), Actor: actor}
 	if sessionEvent(e) {
 		if waiter, held := p.holds.join(u, by, e); held {
 			return waiter.wait(ctx)
-		}
-	}
-	if refresh, ok := e.(presence.Refresh); ok {
-		if record, ok, err := p.refreshSoftly(ctx, u, refresh); ok || err != nil {
-			return Result{Record: record}, err
 		}
 	}
 	result, err := p.commit(ctx, u, by, e)
@@ -123,10 +153,35 @@ func (c *commit) decide(was presence.Recorded) (store.Change, error) {
 	by := store.By{Cause: causeOf(c.event, was.State.Exists()), Actor: c.actor}
 	if len(c.seen) == 0 {
 		next, err := presence.Apply(was, c.event, c.p.policy, c.now)
-		return store.Change{Change: next, By: by}, err
+		return c.p.changeOf(&was, &next, by), err
 	}
 	next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Soft: c.seen}, c.event}, c.p.policy, c.now)
-	return store.Change{Change: next, By: by}, cmp.Or(errs[1], err)
+	return c.p.changeOf(&was, &next, by), cmp.Or(errs[1], err)
+}
+
+// changeOf is the change of a commit. A commit that only keeps sessions alive has no place
+// in the log.
+func (p *Publisher) changeOf(was *presence.Recorded, next *presence.Change, by store.By) store.Change {
+	c := store.Change{Change: *next, By: by}
+	switch by.Cause {
+	case store.CauseRefresh:
+		c.Unlogged = keepsAlive(was, next, false)
+	case store.CauseTime:
+		c.Unlogged = keepsAlive(was, next, true)
+	default:
+	}
+	return c
+}
+
+// keepsAlive reports whether nothing changed but the instants of sessions. A client that
+// says that its person became active or idle is news, also if another client shows more.
+func keepsAlive(was *presence.Recorded, next *presence.Change, byTime bool) bool {
+	before, after := &was.State, &next.State
+	same := func(a, b presence.Session) bool {
+		return a.ID == b.ID && a.Since == b.Since && (byTime || a.ActiveAt(after.At) == b.ActiveAt(after.At))
+	}
+	return before.Exists() && was.Shown == next.Shown && before.UserState == after.UserState && before.Note.Text == after.Note.Text &&
+		slices.EqualFunc(before.Sessions, after.Sessions, same)
 }
 
 // ErrNotOnRecord asks the caller to check the directory. Only Begin returns it.
@@ -161,6 +216,7 @@ func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 		o.unlisted = true
 		record, err = p.store.Update(ctx, o.user, t.around(o.guarded))
 	}
+	p.reconcile(o.user, record.State)
 	return p.resultOf(&o, record, err)
 }
 
@@ -168,7 +224,6 @@ func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 func (p *Publisher) resultOf(o *update, record store.Record, err error) (Result, error) {
 	if err == nil {
 		p.soft.drop(o.user, o.seen, record.State)
-		p.dropReplaced(o.user, record.State)
 		return Result{Record: record}, nil
 	}
 	if errors.Is(err, presence.ErrNoChange) {
@@ -191,7 +246,7 @@ func isDirectory(e presence.Event) bool {
 
 func sessionEvent(e presence.Event) bool {
 	switch e.(type) {
-	case presence.SignIn, presence.Refresh, presence.SignOut:
+	case presence.SignIn, presence.Refresh, presence.SignOut, presence.Release:
 		return true
 	default:
 		return false
@@ -203,7 +258,7 @@ func causeOf(e presence.Event, exists bool) store.Cause {
 	switch e := e.(type) {
 	case presence.SignIn:
 		return store.CauseSignIn
-	case presence.Refresh:
+	case presence.Refresh, presence.Release:
 		return store.CauseRefresh
 	case presence.SignOut:
 		return store.CauseSignOut

@@ -71,12 +71,19 @@ func hasSession(state *presence.State, id presence.SessionID) bool {
 	return slices.ContainsFunc(state.Sessions, func(s presence.Session) bool { return s.ID == id })
 }
 
-// refreshSoftly keeps a refresh in memory if the rules allow it. The returned record
-// includes the soft state.
-func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
+// refreshUnrecorded answers a refresh from the record or keeps it in memory if the rules
+// allow it. The returned record includes the soft state.
+func (p *Publisher) refreshUnrecorded(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
 	records, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{})
 	if err != nil || len(records) == 0 {
 		return store.Record{}, false, err
+	}
+	if presence.OnRecord(records[0].State, e, p.policy, p.now()) {
+		p.noteActivity(u, e, nil)
+		return records[0], true, nil
+	}
+	if p.policy.Ahead {
+		return store.Record{}, false, nil
 	}
 	var already presence.SoftState
 	for _, seen := range p.soft.of(u) {
@@ -99,13 +106,25 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 	return record, ok, nil
 }
 
-// WithSoftState is s, u's recorded state, with the soft state of its sessions: when they
-// really idle and expire, for listings of sessions.
+// WithSoftState is s, u's recorded state, with what this node's memory holds of its
+// sessions: when they really idle and expire, for listings of sessions.
 func (p *Publisher) WithSoftState(u store.User, s *presence.State) *presence.State {
-	seen := p.soft.of(u)
+	seen := slices.Concat(p.soft.of(u), p.bound.soft(u))
 	if len(seen) == 0 {
 		return s
 	}
 	observed := presence.WithSoftState(*s, seen)
 	return &observed
+}
+
+// soft is when the active sessions of u idle that connections of this node hold.
+func (s *bindings) soft(u store.User) (soft []presence.SoftState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held[u] {
+		if at := h.edge(); at != 0 && len(h.bindings) > 0 {
+			soft = append(soft, presence.SoftState{Session: h.id, IdleAt: at})
+		}
+	}
+	return soft
 }

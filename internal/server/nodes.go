@@ -49,8 +49,10 @@ func (s *Server) isolate() {
 	s.webhooks.sockets.Suspend()
 }
 
-// rejoin serves streams again.
-func (s *Server) rejoin(string) {
+// rejoin serves streams again. Whatever connections held as the earlier incarnation ends with
+// that one.
+func (s *Server) rejoin(id string) {
+	s.publisher.HoldAs(id)
 	s.hub.Resume()
 	s.webhooks.sockets.Resume()
 }

@@ -36,6 +36,7 @@ func (s *Server) parts() []*part {
 		{name: "API listener", start: func(context.Context) error { return s.serve() }, stop: s.finishRequests}, //nolint:contextcheck // it ends by Shutdown or Close
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
+		{name: "sessions of earlier runs", start: s.endEarlier},
 		{name: "consumers", start: s.consumers.Run},
 		{name: "change log of users", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},
@@ -73,6 +74,16 @@ func (s *Server) parts() []*part {
 		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { source.Run(ctx); return nil }})
 	}
 	return all
+}
+
+// endEarlier ends the sessions that connections to earlier runs of this node held, and whose
+// clients have not come back. On a store with several nodes, others may hold theirs.
+func (s *Server) endEarlier(ctx context.Context) error {
+	if !isShared(s.store) {
+		s.publisher.EndEarlier(ctx)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // watchQueue measures how long requests wait, and refuses some while it is too long.

@@ -36,8 +36,11 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-func policyOf(cfg *config.Config) presence.Policy {
+// policyOf is the policy that the settings describe, on a store that several nodes share or
+// not.
+func policyOf(cfg *config.Config, shared bool) presence.Policy {
 	p := presence.DefaultPolicy()
+	p.Ahead = shared
 	p.MinInterval = cfg.MinUpdateInterval
 	p.SignedInRule = cfg.SignedInRule == "zoom"
 	if cfg.LegacyTransitions {
@@ -75,7 +78,9 @@ func (s *Server) compose() {
 		_, err := dir.User(ctx, u.Account, u.ID)
 		return err
 	}
-	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
+	s.publisher = publish.New(publish.Options{
+		Store: s.store, Policy: policyOf(&s.config, isShared(s.store)), Known: known, Clock: clock, Log: s.log, Holder: s.members.Self(),
+	})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
 	s.webhooks = s.newWebhooks(dir, authority, exclusive)
@@ -86,6 +91,7 @@ func (s *Server) compose() {
 		s.audit.Later(e.User.Account, &audit.Event{Action: "erasure.complete", Target: "user/" + string(e.User.ID)})
 	}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log, s.tracer())
+	s.hub.OnChange(s.publisher.Observe)
 	site := siteOf(&s.config)
 	s.audit.Accounts = accountsOf(dir)
 	signIns := signin.New(signin.Options{

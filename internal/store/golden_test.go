@@ -64,6 +64,13 @@ func goldenOrigins() presence.State {
 	return s
 }
 
+// goldenHolders are added by states of format 4.
+func goldenHolders() presence.State {
+	s := goldenOrigins()
+	s.Sessions[0].Holder, s.Sessions[0].IdleAt, s.Sessions[0].EndsAt = "run-1", 0, 0
+	return s
+}
+
 func goldenEntry() store.Entry {
 	const at = presence.Instant(1_795_334_400_000_000)
 	return store.Entry{
@@ -124,10 +131,10 @@ func golden(t *testing.T, kind string) map[string][]byte {
 }
 
 func TestGoldenState(t *testing.T) {
-	plain, ruled, origins, all := goldenState(), goldenState(), goldenOrigins(), goldenOrigins()
-	ruled.Rules, all.Rules = goldenRules(), goldenRules()
-	states := map[string]*presence.State{"1": &plain, "2": &ruled, "3": &all, "3-plain": &origins}
-	written := [][]byte{store.AppendState(nil, &origins), store.AppendState(nil, &all)}
+	plain, ruled, origins, origin, holders, all := goldenState(), goldenState(), goldenOrigins(), goldenOrigins(), goldenHolders(), goldenHolders()
+	ruled.Rules, origin.Rules, all.Rules = goldenRules(), goldenRules(), goldenRules()
+	states := map[string]*presence.State{"1": &plain, "2": &ruled, "3": &origin, "3-plain": &origins, "4": &all, "4-plain": &holders}
+	written := [][]byte{store.AppendState(nil, &holders), store.AppendState(nil, &all)}
 	for path, data := range golden(t, "state") {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "state-"), ".hex")
 		if len(data) == 0 || name[0] != '0'+data[0] || states[name] == nil {

@@ -19,7 +19,8 @@ const (
 	plainFormat  byte = 1 // a state without rules of visibility
 	ruledFormat  byte = 2 // a state with rules of visibility
 	originFormat byte = 3 // adds the apps of sessions, claims and answers, and replaced sessions
-	stateFormat       = originFormat
+	holderFormat byte = 4 // adds the holders of sessions
+	stateFormat       = holderFormat
 
 	plainEntry  byte = 1 // an entry with the presence before and after
 	originEntry byte = 2 // adds the origin and the user's facts; an entry may be erased
@@ -116,6 +117,7 @@ func appendSessions(dst []byte, sessions []presence.Session, base presence.Insta
 		dst = appendInstant(dst, x.IdleAt, base)
 		dst = appendInstant(dst, x.EndsAt, base)
 		dst = binary.AppendVarint(dst, int64(x.Lease))
+		dst = appendText(dst, x.Holder)
 	}
 	return dst
 }
@@ -546,8 +548,17 @@ func (d *decoder) sessions(base presence.Instant) []presence.Session {
 		x.IdleAt = d.instant(base)
 		x.EndsAt = d.instant(base)
 		x.Lease = time.Duration(unzigzag(d.uvarint()))
+		x.Holder = d.holder()
 	}
 	return sessions
+}
+
+// holder reads the holder of a session, which formats before holderFormat lack.
+func (d *decoder) holder() string {
+	if d.format < holderFormat {
+		return ""
+	}
+	return d.text()
 }
 
 // origin reads an app, which formats before originFormat lack.

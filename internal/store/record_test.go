@@ -32,6 +32,7 @@ func sessions(t *rapid.T) presence.Session {
 		ID: presence.SessionID(text.Draw(t, "id")), Client: presence.ClientType(text.Draw(t, "client")),
 		Version: text.Draw(t, "version"), Since: at.Draw(t, "since"), IdleAt: at.Draw(t, "idle"), EndsAt: at.Draw(t, "ends"),
 		Lease: time.Duration(rapid.Int64().Draw(t, "lease")), App: presence.AppID(text.Draw(t, "app")), Via: presence.AppID(text.Draw(t, "via")),
+		Holder: text.Draw(t, "holder"),
 	}
 }
 
@@ -203,7 +204,7 @@ func TestUnknownFormat(t *testing.T) {
 		}
 	}
 	_, err := store.DecodeState([]byte{9})
-	if want := "stored bytes cannot be read: state has format 9, and this porchlight knows formats up to 3"; err == nil || err.Error() != want {
+	if want := "stored bytes cannot be read: state has format 9, and this porchlight knows formats up to 4"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -265,7 +266,7 @@ func TestRulesAreSmall(t *testing.T) {
 	s := presence.State{Revision: 1_700_000_000_000_000, At: 1_700_000_000_000_000}
 	plain := len(store.AppendState(nil, &s))
 	s.Rules = &presence.VisibilityRules{Watchers: []presence.WatcherRule{{User: "12345678"}}}
-	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 3 {
+	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 4 {
 		t.Errorf("%d bytes with a watcher, %d without", len(data), plain)
 	}
 }

@@ -90,6 +90,9 @@ var (
 
 const maxPrefix = 64
 
+// Shared reports whether other nodes may serve the store at the same time.
+func (s *Store) Shared() bool { return !s.opts.Exclusive }
+
 func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now

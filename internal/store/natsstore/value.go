@@ -17,7 +17,8 @@ import (
 //	1  the first
 //	2  log entries of format 2, with the origin of a change
 //	3  log entries of format 3, with sessions and profiles
-//	4  layout 2: a record has a subject for changes and one for updates without a log entry
+//	4  layout 2: a record has a subject for changes and one for updates without a log entry;
+//	   records of format 4, with the holders of sessions
 const formatVersion = 4
 
 // splitFormat is the first format of layout 2.

@@ -170,6 +170,9 @@ func goldenState(st presence.State, now presence.Instant, i, round int) presence
 	if i%4 == 1 {
 		st.Sessions = append(st.Sessions, presence.Session{ID: "session z", Client: presence.Mobile, Since: now, EndsAt: now.Add(time.Hour), Lease: time.Hour})
 	}
+	if i%4 == 2 {
+		st.Sessions = append(st.Sessions, presence.Session{ID: "session z", Client: presence.Web, Since: now, Lease: time.Hour, Holder: "run"})
+	}
 	st.Claims = nil
 	if i%3 != 2 {
 		st.Claims = []presence.Claim{{
@@ -235,7 +238,7 @@ func listing(s *Store) (string, error) {
 }
 
 // omitNewFields removes fields that older formats did not have and that are empty.
-var omitNewFields = strings.NewReplacer(" Rules:<nil>", "", " Replaced:[]", "", " Via:}", "}", "{App: Key:", "{Key:")
+var omitNewFields = strings.NewReplacer(" Rules:<nil>", "", " Replaced:[]", "", " Via: Holder:}", "}", " Holder:}", "}", " Via:}", "}", "{App: Key:", "{Key:")
 
 func listRecords(b *strings.Builder, s *Store) error {
 	var users []store.User

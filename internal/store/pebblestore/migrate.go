@@ -27,6 +27,8 @@ func migrations() []migration {
 		// Existing entries stay as they are: both formats can be read.
 		{from: 2, what: "log where changes come from"},
 		{from: 3, what: "log sessions and profiles"},
+		// Existing records stay as they are: none of their sessions has a holder.
+		{from: 4, what: "record which node holds the connection of a session"},
 	}
 }
 

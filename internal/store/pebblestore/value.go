@@ -16,7 +16,8 @@ import (
 //	2  adds the watermark
 //	3  adds log entries of format 2, with the origin of a change
 //	4  adds log entries of format 3, with sessions and profiles
-const formatVersion = 4
+//	5  adds records of format 4, with the holders of sessions
+const formatVersion = 5
 
 // valueFormat is the first byte of each value of a record, a log entry and a
 // document.

@@ -40,7 +40,7 @@ func fillToLimits(s *presence.State) {
 	for i := range presence.MaxSessions {
 		s.Sessions = append(s.Sessions, presence.Session{
 			ID: presence.SessionID(id("s", i)), Client: presence.ClientType(word), Version: strings.Repeat("v", 64), App: app,
-			Since: at, IdleAt: later, EndsAt: later, Lease: presence.MaxLease,
+			Since: at, IdleAt: later, EndsAt: later, Lease: presence.MaxLease, Holder: strings.Repeat("h", 32),
 		})
 	}
 	for i := range presence.MaxReplaced {

@@ -105,7 +105,7 @@ export function Sessions({ explanation, read }) {
     ${explanation && !sessions.length && html`<${Empty}>${texts.noSessions}<//>`}
     <ul class="rows">${sessions.map((s) => html`<li key=${s.id}>
       <div><div class="row"><span class="name">${texts.client(s.client_type, s.client_version)}</span> <span class="tag">${s.active ? `● ${texts.sessionActive}` : `◌ ${texts.sessionIdle}`}</span></div>
-        <div class="quiet">${texts.sessionTimes(clock(s.since), clock(s.ends_at))}</div></div>
+        <div class="quiet">${s.ends_at ? texts.sessionTimes(clock(s.since), clock(s.ends_at)) : texts.sessionConnected(clock(s.since))}</div></div>
       <button type="button" class="small" disabled=${act.busy} aria-label=${texts.endSessionOf(texts.client(s.client_type, s.client_version))} onClick=${() => end(s)}>${texts.endSession}</button></li>`)}</ul>
   </section>`;
 }

@@ -122,6 +122,7 @@ export default {
   sessionActive: "Active",
   sessionIdle: "Idle",
   sessionTimes: (since, end) => `Since ${since}. Ends ${end} unless it is renewed.`,
+  sessionConnected: (since) => `Since ${since}. Connected.`,
   endSession: "End",
   endSessionOf: (client) => `End the session of ${client}`,
   signIns: "Browsers signed in",
