@@ -3,7 +3,11 @@ package server
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/internal/membership"
@@ -31,6 +35,9 @@ func (s *Server) joinNodes() error {
 		Facts: membership.Facts{Version: Version(), Host: host, Address: s.config.Listen, Reads: s.opts.Levels},
 	})
 	s.members.OnIsolated, s.members.OnRejoined = s.isolate, s.rejoin
+	if isShared(s.store) { // otherwise the publisher ends what earlier runs held
+		s.members.OnDead = s.deadNodes.add
+	}
 	return s.members.Join(context.Background())
 }
 
@@ -55,6 +62,62 @@ func (s *Server) rejoin(id string) {
 	s.publisher.HoldAs(id)
 	s.hub.Resume()
 	s.webhooks.sockets.Resume()
+}
+
+// A deadQueue has the runs of nodes whose sessions are to be ended.
+type deadQueue struct {
+	mu   sync.Mutex
+	ids  []string
+	wake chan struct{}
+}
+
+func newDeadQueue() *deadQueue { return &deadQueue{wake: make(chan struct{}, 1)} }
+
+func (q *deadQueue) add(id string) {
+	q.mu.Lock()
+	q.ids = append(q.ids, id)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+func (q *deadQueue) take() (ids []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ids, q.ids = q.ids, nil
+	return ids
+}
+
+// endHeld ends the sessions that connections to dead nodes held. Each node begins with its
+// share of the users.
+func (s *Server) endHeld(ctx context.Context) error {
+	for {
+		for _, id := range s.deadNodes.take() {
+			if err := s.publisher.EndHolder(ctx, id, shareOf(s.members.Self(), s.members.Live())); err != nil {
+				return nil //nolint:nilerr // it fails only because ctx ended
+			}
+		}
+		select {
+		case <-s.deadNodes.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// shareOf reports which users fall to a node, by rendezvous hashing over all.
+func shareOf(self string, live []string) func(store.User) bool {
+	return func(u store.User) bool {
+		weight := func(node string) uint64 {
+			h := fnv.New64a()
+			_, _ = io.WriteString(h, node+"/"+string(u.Account)+"/"+string(u.ID)) // it never fails
+			return h.Sum64()
+		}
+		own := weight(self)
+		return !slices.ContainsFunc(live, func(node string) bool { return node != self && weight(node) > own })
+	}
 }
 
 // leaveTimeout bounds how long a drain waits for the beat that announces it.

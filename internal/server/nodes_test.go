@@ -52,6 +52,7 @@ func TestIsolatedNode(t *testing.T) {
 	}, made)
 	socket := r.open(t, made.AccessToken, "")
 	socket.read(t, "hello")
+	socket.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop"}, api.FrameDone)
 	shared.cut.Store(true)
 	if code, err := socket.waitForClose(); code != api.CloseDraining {
 		t.Fatalf("closed with %d, %v", code, err)
@@ -68,6 +69,14 @@ func TestIsolatedNode(t *testing.T) {
 		status, _ = r.get(t, r.AdminURL()+"/readyz")
 	}
 	r.open(t, made.AccessToken, "").read(t, "hello")
+	// The session ends with the run that was given up: its client does not come back.
+	for shown := api.Available; shown != api.Offline; {
+		p, err := r.client.Presence(t.Context(), made.OwnerID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown = p.Status
+	}
 	// The run that was given up is there until it is declared dead.
 	if live := r.metric(t, `porchlight_nodes{state="live"}`); live != "1" && live != "2" {
 		t.Errorf("%s live nodes", live)

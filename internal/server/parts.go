@@ -37,6 +37,7 @@ func (s *Server) parts() []*part {
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
 		{name: "sessions of earlier runs", start: s.endEarlier},
+		{name: "sessions of dead nodes", start: s.endHeld},
 		{name: "consumers", start: s.consumers.Run},
 		{name: "change log of users", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},

@@ -104,6 +104,7 @@ type Server struct {
 	limits      limits
 
 	members     *membership.Members
+	deadNodes   *deadQueue
 	audit       *audit.Log
 	publisher   *publish.Publisher
 	provisioner *provision.Provisioner
@@ -136,7 +137,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return nil, problems
 	}
-	s := &Server{config: cfg, opts: opts.withDefaults()}
+	s := &Server{config: cfg, opts: opts.withDefaults(), deadNodes: newDeadQueue()}
 	s.log = s.opts.Log
 	s.level = newLogLevel(s.opts.LogLevel, s.log)
 	s.supervisor = supervisor{s.opts.NotifySocket, s.log}
