@@ -299,6 +299,7 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 			return
 		}
 		if v == http.ErrAbortHandler { //nolint:errorlint // v is what was panicked with, as net/http compares it
+			o.Leave(f) // nothing records the request
 			panic(v)
 		}
 		err = o.panicked(r.Context(), v)
