@@ -230,10 +230,14 @@ func (m *Members) register(ctx context.Context) error {
 	docs := []store.Doc{m.beatDoc(&next), m.levelDoc(read)}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := m.opts.Store.Write(ctx, account, docs...); err != nil {
+	switch err := m.opts.Store.Write(ctx, account, docs...); {
+	case m.opts.Exclusive && errors.Is(err, store.ErrFull):
+		// Reads work on a full disk. The node registers when there is space.
+	case err != nil:
 		return err
+	default:
+		next.acked, next.ackedAt = true, next.attempted
 	}
-	next.acked, next.ackedAt = true, next.attempted
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.self = next
@@ -480,7 +484,7 @@ func (m *Members) pending() bool {
 			return true
 		}
 	}
-	return len(m.asked) > 0 || m.level.value.Level < m.opts.Facts.Reads.Newest
+	return !m.self.acked || len(m.asked) > 0 || m.level.value.Level < m.opts.Facts.Reads.Newest
 }
 
 // reportDead calls OnDead for the tombstones that were not reported yet.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/membership"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // TestDeath: a node that is killed is declared dead after 30 s, once on every node, and the
@@ -435,6 +438,53 @@ func TestExclusive(t *testing.T) {
 			t.Errorf("%+v", nodes)
 		}
 	})
+}
+
+// A fullDisk refuses writes while it is full.
+type fullDisk struct {
+	*node
+
+	full atomic.Bool
+}
+
+func (d *fullDisk) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	if d.full.Load() {
+		return store.ErrFull
+	}
+	return d.node.Write(ctx, account, docs...)
+}
+
+// TestFullDisk: a server starts on a full disk, since reads work, and registers when there
+// is space. On a store that others share it does not: they would not know of it.
+func TestFullDisk(t *testing.T) {
+	for _, exclusive := range []bool{true, false} {
+		t.Run(fmt.Sprintf("exclusive: %t", exclusive), func(t *testing.T) {
+			simulate(t, func(w *world) {
+				n := w.add("a")
+				n.alone = true
+				disk := &fullDisk{node: n}
+				disk.full.Store(true)
+				n.Members = membership.New(membership.Options{
+					Store: disk, Clock: time.Now, Exclusive: exclusive, Facts: membership.Facts{Host: "a", Reads: membership.ThisVersion()},
+				})
+				err := n.join()
+				if exclusive == errors.Is(err, store.ErrFull) {
+					t.Fatalf("Join returned %v", err)
+				}
+				if err != nil {
+					n.done = make(chan struct{}) // it does not run
+					close(n.done)
+					return
+				}
+				time.Sleep(time.Hour)
+				disk.full.Store(false)
+				time.Sleep(time.Minute)
+				if len(w.history) != 1 {
+					t.Errorf("%d documents were written", len(w.history))
+				}
+			})
+		})
+	}
 }
 
 // TestFaults: whatever faults come in whatever order, what world.check demands holds, and

@@ -56,8 +56,8 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"join-unseen", "a node joins without a trace in the document of the level", "membership.go",
-		"	defer cancel()\n	if err := m.opts.Store.Write(ctx, account, docs...)",
-		"	defer cancel()\n	if planted(`join-unseen`) && read.level != nil { docs = docs[:1] }\n	if err := m.opts.Store.Write(ctx, account, docs...)",
+		"	defer cancel()\n	switch err := m.opts.Store.Write(ctx, account, docs...); {",
+		"	defer cancel()\n	if planted(`join-unseen`) && read.level != nil { docs = docs[:1] }\n	switch err := m.opts.Store.Write(ctx, account, docs...); {",
 		"TestJoinWhileTheLevelRises", "a node joined that cannot read the level",
 	},
 }

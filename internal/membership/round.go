@@ -172,10 +172,11 @@ func (m *Members) write(ctx context.Context, docs ...store.Doc) error {
 
 // beat renews the document of this node, or registers a new incarnation.
 func (m *Members) beat(ctx context.Context) error {
-	if m.opts.Exclusive {
+	m.mu.Lock()
+	if m.opts.Exclusive && m.self.acked {
+		m.mu.Unlock()
 		return nil
 	}
-	m.mu.Lock()
 	if m.self.givenUp {
 		leaving := m.leaving
 		m.mu.Unlock()
