@@ -45,6 +45,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
@@ -99,6 +100,7 @@ type world struct {
 	hub       *hub.Hub
 	streams   *streamapi.API
 	tenants   *tenant.Registry
+	members   *membership.Members
 	router    *wire.Router
 	handler   http.Handler
 	store     store.Store
@@ -164,7 +166,11 @@ func newWorld(t testing.TB) *world {
 		Store: st, Directory: w.directory, Authority: w.authority, Provisioner: w.api.Provisioner, Subscriptions: w.api.Subscriptions,
 		Eraser: alone{st}, Audit: w.api.Audit, Plans: zoomapi.PlanNames(), Grace: 10 * time.Second, Clock: w.clock, Log: log,
 	})
-	(&systemapi.API{Native: w.api, Authority: w.authority, Tenants: w.tenants}).Mount(w.router)
+	w.members = membership.New(membership.Options{
+		Store: st, Exclusive: true, Clock: w.clock, Log: log,
+		Facts: membership.Facts{Version: "0.1.0", Host: "a.example.com", Address: "127.0.0.1:8080", Reads: membership.ThisVersion()},
+	})
+	(&systemapi.API{Native: w.api, Authority: w.authority, Tenants: w.tenants, Members: w.members}).Mount(w.router)
 	(&streamapi.Events{API: w.streams, Sockets: &eventsocket.Sockets{Access: w.authority, Clock: w.clock, Log: log}}).Mount(w.router)
 	w.handler = w.router
 	if t, ok := t.(*testing.T); ok {

@@ -9,6 +9,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -18,6 +19,23 @@ func (w *world) systemToken() string {
 	_, text, err := w.authority.IssueSystem(w.t.Context(), "test", 0)
 	w.must(err)
 	return text
+}
+
+// TestNodes: the nodes of the store, and what prevents a newer format. Nothing newer exists.
+func TestNodes(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.members.Join(t.Context()))
+	system := w.systemToken()
+	var list api.SystemNodes
+	w.do("GET", "/v1/system/nodes", system, "").want(200).read(&list)
+	if len(list.Nodes) != 1 || !list.Nodes[0].Self || list.Nodes[0].State != "live" || list.Nodes[0].Host != "a.example.com" || list.Level != membership.NewestLevel {
+		t.Errorf("%+v", list)
+	}
+	var upgrade api.NodesUpgrade
+	w.do("POST", "/v1/system/nodes/upgrade", system, "").want(200).read(&upgrade)
+	if upgrade.Level != membership.NewestLevel || upgrade.Prevented != "" {
+		t.Errorf("%+v", upgrade)
+	}
 }
 
 // TestSystemTokens: every route of the system API answers alike to whoever has no valid
