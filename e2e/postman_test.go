@@ -30,6 +30,8 @@ var refusals = map[string]struct {
 	"Unsubscribe app event subscription":                {404, "there is none, for the same reason"},
 	"Read how far an erasure is":                        {404, "nobody is erased"},
 	"Revoke all tokens of a user or an app":             {400, "names neither: both parameters are optional"},
+	"List the nodes that serve the store":               {401, "the demo has no system token"},
+	"Let nodes write newer formats":                     {401, "the demo has no system token"},
 	"Create an account":                                 {401, "the demo has no system token"},
 	"List accounts":                                     {401, "the demo has no system token"},
 	"Read an account, and what it has":                  {401, "the demo has no system token"},

@@ -390,7 +390,7 @@ func TestFastPathPanics(t *testing.T) {
 	}{
 		{"Read", get("{ann}", "{app}"), &broken.read, "500 Internal Server Error", "msg=panic value=read"},
 		{"Begin", put("{ann}", "{app}", away), &broken.begin, "", "msg=panic value=begin"},
-		{"reply", put("{ann}", "{app}", away), &broken.reply, "500 Internal Server Error", `err="the result could not be read"`},
+		{"reply", put("{ann}", "{app}", away), &broken.reply, "500 Internal Server Error", `msg=panic value="runtime error`},
 	} {
 		c.breaks.Store(true)
 		answer := w.fast.exchange(t, w.fill(c.request), "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", pipelined)
