@@ -132,13 +132,13 @@ func (m *mover) visit(n *node, during func(), ids ...presence.UserID) {
 // resumes from its cursor each time. It skips nothing, and no user goes back.
 func TestMovesBetweenNodes(t *testing.T) {
 	bubble(t, func(n *node) {
-		random := rand.New(rand.NewPCG(1, 2))
+		random, lag := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4)) // of two goroutines
 		for _, id := range []presence.UserID{"bob", "carol", "dave"} {
 			n.applyEvents(id, desktop)
 		}
 		ids := []presence.UserID{"bob", "carol", "dave", "erin"}
 		n.applyEvents("dave", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"alice": presence.VisibilityStatus}})
-		nodes := []*node{n, n.behind(func() time.Duration { return time.Duration(random.IntN(400)) * time.Millisecond }, 0)}
+		nodes := []*node{n, n.behind(func() time.Duration { return time.Duration(lag.IntN(400)) * time.Millisecond }, 0)}
 		statuses := []presence.Status{presence.Busy, presence.Away, presence.DoNotDisturb, presence.Available}
 		change := func() {
 			for range random.IntN(4) {
