@@ -45,6 +45,9 @@ const (
 	ClientCA   = "client-ca"
 )
 
+// ExpiresSoon is how long before its expiry a certificate should have been renewed.
+const ExpiresSoon = 14 * 24 * time.Hour
+
 // Info describes a certificate in use.
 type Info struct {
 	Source      string    `json:"source"`

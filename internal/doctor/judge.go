@@ -178,9 +178,6 @@ func judgeDescriptors(j *judgement) {
 // over reports whether a part is nearly the whole.
 func over(part, whole uint64) bool { return float64(part)*100 >= float64(whole)*nearlyFull }
 
-// expiresSoon is how long before its expiry a certificate should have been renewed.
-const expiresSoon = 14 * 24 * time.Hour
-
 func judgeCertificates(j *judgement) {
 	c := &j.facts.Certificates
 	switch {
@@ -214,11 +211,11 @@ func (j *judgement) certificate(c *certificate.Info) {
 		j.absent(c)
 	case left <= 0:
 		j.problem(fmt.Sprintf("the certificate for %s expired %s ago: clients refuse to connect", name, j.since(c.NotAfter)), renewal(c))
-	case c.Problem != "" && left < expiresSoon:
+	case c.Problem != "" && left < certificate.ExpiresSoon:
 		j.problem(fmt.Sprintf("the certificate for %s expires in %s, and its last renewal failed: %s", name, Span(left), c.Problem), renewal(c))
 	case c.Problem != "":
 		j.warn(fmt.Sprintf("the last renewal of the certificate for %s failed: %s", name, c.Problem), renewal(c))
-	case left < expiresSoon && c.Source != certificate.SelfSigned:
+	case left < certificate.ExpiresSoon && c.Source != certificate.SelfSigned:
 		j.warn(fmt.Sprintf("the certificate for %s expires in %s", name, Span(left)), renewal(c))
 	}
 }

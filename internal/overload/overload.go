@@ -6,7 +6,8 @@
 // read, and controls the share of requests to refuse by that delay, as RFC 8033 (PIE)
 // controls the queue of a router. It guarantees that nothing is refused while the delay is
 // short, and that reads are refused before updates are: a read can be repeated, but who
-// cannot refresh a session in time is shown as offline.
+// cannot refresh a session in time is shown as offline. Only updates are refused while they
+// wait for each other in the store, where reads do not wait.
 //
 // It must not know HTTP, a dialect or a connection.
 package overload
@@ -31,7 +32,7 @@ type Gate struct {
 	retries retrySpread
 	updates updates
 
-	share atomic.Uint64 // of them to refuse, as the bits of a float64
+	share atomic.Uint64 // of the requests to refuse, as the bits of a float64
 	since atomic.Int64  // when the gate began to refuse, in nanoseconds of clock; 0: it does not
 }
 

@@ -106,10 +106,6 @@ func urlOf(l net.Listener, source certificate.Source) string {
 	return scheme + "://" + reachable(l.Addr())
 }
 
-// expiresSoon is how long before the expiry of a certificate /readyz mentions it: it
-// should have been renewed before.
-const expiresSoon = 14 * 24 * time.Hour
-
 // certificateNotes says what is wrong with certificates, for /readyz.
 func certificateNotes(all []certificate.Info, now time.Time) string {
 	var notes strings.Builder
@@ -120,7 +116,7 @@ func certificateNotes(all []certificate.Info, now time.Time) string {
 			fmt.Fprintf(&notes, "; no certificate for %s yet", c.Name())
 		case left <= 0:
 			fmt.Fprintf(&notes, "; the certificate for %s has expired", c.Name())
-		case left < expiresSoon && c.Problem != "":
+		case left < certificate.ExpiresSoon && c.Problem != "":
 			fmt.Fprintf(&notes, "; the certificate for %s expires in %s", c.Name(), left.Round(time.Minute))
 		}
 		if c.Problem != "" {

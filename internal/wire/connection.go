@@ -62,7 +62,7 @@ type Pauser interface{ Pause(d time.Duration) }
 
 // Admit returns the error for a request that is refused because the server is overloaded,
 // or nil. A client that was told when to try again is not heard before, or it would cost
-// what the refusal spared: conn, which carries one request at a time, is paused until then.
+// what the refusal spared: conn, which carries one request at a time, is paused for that long.
 func (o *Observer) Admit(f *Facts, conn Pauser) error {
 	read := f.method == http.MethodGet || f.method == http.MethodHead || f.method == http.MethodOptions
 	admitted, err := o.Gate.Admit(overload.Kind{Update: !read, Commits: !read && f.method != http.MethodPost})

@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -304,7 +303,10 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 		}
 		err = o.panicked(r.Context(), v)
 	}()
-	if err := cmp.Or(f.admitted(), o.admit(f, r)); err != nil {
+	if err := f.admitted(); err != nil {
+		return err
+	}
+	if err := o.admit(f, r); err != nil {
 		return err
 	}
 	return h(f, r)
