@@ -120,6 +120,7 @@ var imports = map[string][]string{
 	"sdk/javascript": nil,
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,
+	"cluster/check":  nil,
 
 	// The load driver seeds stores and measures parts without the wire.
 	"bench": {
@@ -141,6 +142,7 @@ var pure = map[string][]string{
 		"bytes", "cmp", "crypto/sha256", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time",
 		"unicode", "unicode/utf8",
 	},
+	"cluster/check": {"cmp", "fmt", "math", "slices", "time", "github.com/anishathalye/porcupine"},
 }
 
 // confined lists libraries that only the packages that wrap them may import.
