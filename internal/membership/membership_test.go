@@ -430,7 +430,7 @@ func TestExclusive(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.within("dead", second.when("dead", id), at+30*time.Second, at+50*time.Second)
 		w.never("isolated")
-		if got := len(w.history); got != 5 { // two documents at each start, and a tombstone
+		if got := len(w.written()); got != 5 { // two documents at each start, and a tombstone
 			t.Errorf("%d documents were written in two hours", got)
 		}
 		nodes := second.Nodes()
@@ -479,8 +479,8 @@ func TestFullDisk(t *testing.T) {
 				time.Sleep(time.Hour)
 				disk.full.Store(false)
 				time.Sleep(time.Minute)
-				if len(w.history) != 2 { // the node, and the level
-					t.Errorf("%d documents were written", len(w.history))
+				if got := len(w.written()); got != 2 { // the node, and the level
+					t.Errorf("%d documents were written", got)
 				}
 			})
 		})
@@ -574,12 +574,12 @@ func TestLevels(t *testing.T) {
 		if b.Level() != 2 {
 			t.Error("the level did not rise")
 		}
-		before := len(w.history)
+		before := len(w.written())
 		n, err := w.tryStart("old again", one)
 		if !errors.Is(err, membership.ErrLevel) {
 			t.Errorf("a node started that cannot read the level: %v", err)
 		}
-		for _, s := range w.history[before:] {
+		for _, s := range w.written()[before:] {
 			if s.by == n {
 				t.Errorf("it wrote %s", s.key)
 			}

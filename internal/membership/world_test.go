@@ -94,6 +94,13 @@ func (w *world) write(by *node, docs []store.Doc) error {
 	return nil
 }
 
+// written returns the documents written so far.
+func (w *world) written() []stored {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.history)
+}
+
 func (w *world) list(collection, after string, limit int) []store.Doc {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -149,8 +150,8 @@ func (s *Store) setLayout(state, history *jetstream.StreamConfig) {
 // been done before, by a node that was interrupted or by one that runs concurrently.
 func (s *Store) create(ctx context.Context) error {
 	for _, config := range []jetstream.StreamConfig{s.stateConfig(), s.historyConfig()} {
-		if _, err := s.js.CreateStream(ctx, config); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return s.createError(config, err)
+		if _, err := s.createStream(ctx, config); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return err
 		}
 	}
 	inv, err := s.inspect(ctx)
@@ -313,9 +314,39 @@ func (s *Store) awaitSource(ctx context.Context) {
 	}
 }
 
-func (s *Store) createError(config jetstream.StreamConfig, err error) error {
+// createStream creates a stream. While the servers form their cluster, they refuse streams or
+// do not answer; then it tries again until ctx ends.
+func (s *Store) createStream(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
+	var b backoff
+	for {
+		attempt, cancel := context.WithTimeout(ctx, s.connectTimeout())
+		stream, err := s.js.CreateStream(attempt, config)
+		late := attempt.Err() != nil
+		cancel()
+		if err == nil || !late && !isForming(err) || b.wait(ctx) != nil {
+			return stream, s.createError(config, err)
+		}
+	}
+}
+
+// Error codes of the JetStream API.
+const (
+	notClustered jetstream.ErrorCode = 10074
+	noPeers      jetstream.ErrorCode = 10005
+)
+
+// isForming reports whether a stream was refused because a server of the cluster, which the
+// leader knows, has not answered it yet.
+func isForming(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
-	const notClustered, noPeers = 10074, 10005
+	return ok && api.ErrorCode == noPeers && strings.Contains(api.Description, "offline")
+}
+
+func (s *Store) createError(config jetstream.StreamConfig, err error) error {
+	if err == nil {
+		return nil
+	}
+	api, ok := errors.AsType[*jetstream.APIError](err)
 	if ok && (api.ErrorCode == notClustered || api.ErrorCode == noPeers) {
 		return fmt.Errorf("%w: stream %s requires %d replicas, but there are fewer servers (%w): start a cluster of three servers, or set store-replicas to 1", ErrSettings, config.Name, config.Replicas, err)
 	}

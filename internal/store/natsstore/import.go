@@ -149,9 +149,9 @@ func (m *importing) create(ctx context.Context) error {
 	state, history := m.configs()
 	created := make([]time.Time, 0, 2)
 	for _, config := range []jetstream.StreamConfig{state, history} {
-		stream, err := m.s.js.CreateStream(ctx, config)
+		stream, err := m.s.createStream(ctx, config)
 		if err != nil {
-			return m.s.createError(config, err)
+			return err
 		}
 		created = append(created, stream.CachedInfo().Created)
 	}
