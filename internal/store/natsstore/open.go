@@ -3,6 +3,7 @@ package natsstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,7 @@ type Store struct {
 	log     *slog.Logger
 	names   subjects
 	servers string // their URLs, without secrets
+	sender  string // of messages to other nodes; random
 
 	conn        *nats.Conn
 	js          jetstream.JetStream
@@ -104,7 +106,7 @@ func (s *Store) loadWithLease(ctx context.Context) error {
 
 func newStore(url string, o Options) *Store {
 	s := &Store{
-		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url),
+		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url), sender: rand.Text(),
 		records:        newRecent[store.User, *record](cachedRecords),
 		calls:          calls{m: make(map[uint64]context.CancelCauseFunc)},
 		begins:         newBegins(),

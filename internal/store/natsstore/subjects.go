@@ -23,6 +23,7 @@ import (
 //	f.<digest>                     positions of readers, written by older versions: not read
 //	m                              identity of the store
 //	c                              probe of Check, and filler of Import
+//	b.<topic>                      messages between nodes, in no stream: see Broadcast
 //	r.<shard>.<account>.<user>     s.<…>.c republished, for other subscribers
 //
 // The newest of the messages of a user is the record. Every write of one names the wildcard
@@ -52,6 +53,8 @@ func (n subjects) identity() string { return n.subject("m") }
 func (n subjects) probe() string    { return n.subject("c") }
 func (n subjects) docs() string     { return n.subject("d.>") }
 func (n subjects) lease() string    { return n.subject("f.lease") }
+
+func (n subjects) message(topic string) string { return n.subject("b.") + topic }
 
 // base begins the subjects of a user's record, and is that of layout 1.
 func (n subjects) base(u store.User) string     { return n.user("s", u) }

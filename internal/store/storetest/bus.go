@@ -1,0 +1,127 @@
+package storetest
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Bus carries messages between the nodes of a test, as a store.Messenger of each. Messages
+// take a while, and may be lost or arrive twice or out of order. The zero Bus loses none, and
+// delivers each at once.
+type Bus struct {
+	mu     sync.Mutex // guards the fields below
+	faults Faults
+	nodes  []*busNode
+}
+
+// Faults are what a Bus does to each message.
+type Faults struct {
+	Delay, Jitter time.Duration // with Jitter, messages overtake each other
+	// Lose and Repeat say whether a message to a node is lost, or arrives twice; nil: none.
+	Lose, Repeat func() bool
+}
+
+// Sometimes is a fault that happens with a probability.
+func Sometimes(p float64, random *rand.Rand) func() bool {
+	return func() bool { return random.Float64() < p }
+}
+
+// SetFaults changes what happens to later messages.
+func (b *Bus) SetFaults(f Faults) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = f
+}
+
+// Node is a further node.
+func (b *Bus) Node() store.Messenger {
+	n := &busNode{bus: b}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nodes = append(b.nodes, n)
+	return n
+}
+
+type busNode struct {
+	bus *Bus
+	// calling is locked while fn is called, which is never called concurrently.
+	calling       sync.Mutex
+	subscriptions []*busSubscription // guarded by bus.mu
+}
+
+type busSubscription struct {
+	topic string
+	fn    func([]byte)
+}
+
+// Broadcast implements store.Messenger.
+func (n *busNode) Broadcast(topic string, payload []byte) error {
+	n.bus.mu.Lock()
+	var now []func()
+	for _, to := range n.bus.nodes {
+		if to != n {
+			now = append(now, n.bus.sends(to, topic, slices.Clone(payload))...)
+		}
+	}
+	n.bus.mu.Unlock()
+	for _, deliver := range now {
+		deliver()
+	}
+	return nil
+}
+
+// sends begins to deliver a message that takes a while, and returns what delivers one that
+// does not. b.mu is locked.
+func (b *Bus) sends(to *busNode, topic string, payload []byte) (now []func()) {
+	f := b.faults
+	if f.Lose != nil && f.Lose() {
+		return nil
+	}
+	times := 1
+	if f.Repeat != nil && f.Repeat() {
+		times = 2
+	}
+	for range times {
+		delay := f.Delay
+		if f.Jitter > 0 {
+			delay += rand.N(f.Jitter) //nolint:gosec // no secret
+		}
+		deliver := func() { to.deliver(topic, payload) }
+		if delay > 0 {
+			time.AfterFunc(delay, deliver)
+			continue
+		}
+		now = append(now, deliver)
+	}
+	return now
+}
+
+func (n *busNode) deliver(topic string, payload []byte) {
+	n.bus.mu.Lock()
+	all := slices.Clone(n.subscriptions)
+	n.bus.mu.Unlock()
+	n.calling.Lock()
+	defer n.calling.Unlock()
+	for _, s := range all {
+		if s.topic == topic {
+			s.fn(payload)
+		}
+	}
+}
+
+// Subscribe implements store.Messenger.
+func (n *busNode) Subscribe(topic string, fn func([]byte)) (stop func(), err error) {
+	s := &busSubscription{topic, fn}
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	n.subscriptions = append(n.subscriptions, s)
+	return func() {
+		n.bus.mu.Lock()
+		defer n.bus.mu.Unlock()
+		n.subscriptions = slices.DeleteFunc(slices.Clone(n.subscriptions), func(x *busSubscription) bool { return x == s })
+	}, nil
+}
