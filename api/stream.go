@@ -124,7 +124,7 @@ const (
 	ResetEpoch         = "epoch"           // the cursor is from another store, or from before a restore
 	ResetUnreadable    = "unreadable"      // the cursor was altered or was not issued by this store
 	ResetContacts      = "contacts"        // more contacts were removed since than the server remembers
-	ResetMembers       = "members"         // the server does not know who joined or left since
+	ResetMembers       = "members"         // the log does not tell who joined or left since
 )
 
 // Close codes. After a code from 3000 to 3499 a client reconnects, after retry_ms if

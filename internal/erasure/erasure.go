@@ -131,6 +131,33 @@ func (r *Registry) Find(ctx context.Context, u store.User) (Erasure, error) {
 	return erasureOf(&docs[0])
 }
 
+// Since lists the users of an account whose erasure was requested at an instant or later.
+func Since(ctx context.Context, docs Documents, of presence.AccountID, since time.Time) ([]presence.UserID, error) {
+	var users []presence.UserID
+	prefix := string(of) + "/"
+	for after := prefix; ; {
+		found, err := docs.List(ctx, account, collection, after, listPage)
+		if err != nil {
+			return nil, fmt.Errorf("list erasures: %w", err)
+		}
+		for i := range found {
+			if after = found[i].Key.Key; !strings.HasPrefix(after, prefix) {
+				return users, nil
+			}
+			e, err := erasureOf(&found[i])
+			if err != nil {
+				return nil, err
+			}
+			if !e.Requested.Before(since) {
+				users = append(users, e.User.ID)
+			}
+		}
+		if len(found) < listPage {
+			return users, nil
+		}
+	}
+}
+
 // Request records that a deleted user is to be erased. If an erasure of the user is pending,
 // it returns that one.
 func (r *Registry) Request(ctx context.Context, u store.User) (Erasure, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,4 +234,22 @@ func (m *memory) Write(_ context.Context, _ presence.AccountID, docs ...store.Do
 	m.doc = &docs[0]
 	m.doc.Version = string(rune('0' + m.write))
 	return nil
+}
+
+// TestSince: the erasures of an account since an instant are listed, done or not, and those
+// of no other account.
+func TestSince(t *testing.T) {
+	clock := apptest.Noon()
+	st := enginetest.Open(t, clock.Now)
+	r := newRegistry(&eraser{Store: st}, clock.Now)
+	for _, u := range []store.User{{Account: "acct", ID: "early"}, alice, {Account: "acct", ID: "bob"}, {Account: "acct2", ID: "eve"}, {Account: "aaaa", ID: "eve"}} {
+		if _, err := r.Request(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(time.Second)
+	}
+	users, err := erasure.Since(t.Context(), st, "acct", clock.Now().Add(-4*time.Second))
+	if err != nil || !slices.Equal(users, []presence.UserID{"alice", "bob"}) {
+		t.Errorf("%v, %v", users, err)
+	}
 }

@@ -51,7 +51,11 @@ func (l *loading) addMembers(ctx context.Context, requested []Audience) ([]Audie
 		if err != nil {
 			return nil, err
 		}
-		added, err := r.follow(l, requested)
+		since, err := l.membersSince(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		added, err := r.follow(l, requested, since)
 		if !errors.Is(err, errRosterClosed) {
 			return added, err
 		}
@@ -60,17 +64,17 @@ func (l *loading) addMembers(ctx context.Context, requested []Audience) ([]Audie
 
 // follow adds the members to the wanted users and registers the stream. Both happen under
 // r.mu, so each later change marks the stream as behind.
-func (r *roster) follow(l *loading, requested []Audience) (added []Audience, err error) {
+func (r *roster) follow(l *loading, requested []Audience, since *sinceCursor) (added []Audience, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil, errRosterClosed
 	}
 	s := l.stream
-	if l.from.resumes && (l.from.Hub != s.hub.id || l.from.At < r.floor) {
+	if l.from.resumes && !r.covers(l) && (since == nil || since.noted < r.dropped) {
 		l.unusable(ResetMembers)
 	}
-	changed := r.changedSince(l, requested)
+	changed := r.changedSince(l, requested, since)
 	members := 0
 	for id, groups := range r.groups {
 		if !inAnyAudience(requested, groups) {
@@ -90,11 +94,22 @@ func (r *roster) follow(l *loading, requested []Audience) (added []Audience, err
 
 // changedSince returns the users who joined or left one of the audiences after the cursor
 // of a Follow, or nobody if it has none. The caller holds r.mu.
-func (r *roster) changedSince(l *loading, requested []Audience) map[presence.UserID]bool {
+func (r *roster) changedSince(l *loading, requested []Audience, since *sinceCursor) map[presence.UserID]bool {
 	changed := make(map[presence.UserID]bool)
+	if !l.from.resumes {
+		return changed
+	}
+	noted := r.changeCount()
+	if since != nil {
+		noted = since.noted
+		for i := range since.changes {
+			if c := &since.changes[i]; c.affects(requested) {
+				changed[c.user] = true
+			}
+		}
+	}
 	for i := range r.changes {
-		c := &r.changes[i]
-		if l.from.resumes && c.at > l.from.At && inAnyAudience(requested, c.before) != inAnyAudience(requested, c.after) {
+		if c := &r.changes[i]; (c.at > l.from.At || r.dropped+i >= noted) && c.affects(requested) {
 			changed[c.user] = true
 		}
 	}

@@ -49,6 +49,11 @@ type Directory interface {
 	Members(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]Member, error)
 	// MembersByID reads users; those who do not exist are left out.
 	MembersByID(context.Context, presence.AccountID, []presence.UserID) ([]Member, error)
+	// UnloggedMembers returns changes of an account's members that the log may lack: those
+	// that are not in it yet, and those whose entries were erased since a time.
+	UnloggedMembers(ctx context.Context, account presence.AccountID, erasedSince time.Time) ([]MemberChange, error)
+	// GroupKey is the key of the group with a name.
+	GroupKey(name string) string
 	// ContactLists reads the contacts of many users of an account at once; those
 	// without any are left out.
 	ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
@@ -126,6 +131,7 @@ type Hub struct {
 	// membersAt is the position up to which the rosters that exist are kept up to date.
 	membersAt store.Position
 	behind    streamSet
+	memberLog *memberLog
 
 	dirty   []*Stream // of the group that is delivered; the deliverer's alone
 	buffers sync.Pool // of *[]byte, to encode into
@@ -142,13 +148,15 @@ type target struct {
 
 // New is a hub; Run delivers.
 func New(o Options) *Hub {
-	return &Hub{
+	h := &Hub{
 		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), drained: make(chan struct{}), id: newHubID(), recent: newRecent(),
 		contactsChanged: make(chan store.User, 256),
 		rosters:         make(map[presence.AccountID]*roster), behind: streamSet{wake: make(chan struct{}, 1), m: make(map[*Stream]struct{})},
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 		targets: make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
 	}
+	h.memberLog = newMemberLog(h)
+	return h
 }
 
 // newHubID is a random number other than zero.

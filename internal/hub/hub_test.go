@@ -22,7 +22,6 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
-	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/view"
 )
 
@@ -219,7 +218,8 @@ type node struct {
 	afterMembers func()
 	membersErr   error
 	invalid      map[presence.UserID]bool
-	mu           sync.Mutex // guards contacts, members and invalid
+	unlogged     map[presence.UserID]hub.MemberChange
+	mu           *sync.Mutex // guards contacts, members, invalid and unlogged
 }
 
 func bubble(t *testing.T, test func(n *node)) {
@@ -230,7 +230,7 @@ func bubble(t *testing.T, test func(n *node)) {
 			t.Fatal(err)
 		}
 		late := &staleReads{Store: st}
-		n := &node{T: t, store: st, reads: late, contacts: make(map[presence.UserID]hub.ContactList), members: make(map[store.User]hub.Member), invalid: make(map[presence.UserID]bool)}
+		n := &node{T: t, store: st, reads: late, contacts: make(map[presence.UserID]hub.ContactList), members: make(map[store.User]hub.Member), invalid: make(map[presence.UserID]bool), unlogged: make(map[presence.UserID]hub.MemberChange), mu: new(sync.Mutex)}
 		n.hub = hub.New(hub.Options{Store: late, Directory: n, Access: n, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -321,7 +321,7 @@ func (n *node) applyEvents(id presence.UserID, events ...presence.Event) store.R
 	var last store.Record
 	for _, e := range events {
 		var err error
-		last, err = n.store.Update(n.Context(), store.User{Account: "a", ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
+		last, err = n.store.Update(n.Context(), store.User{Account: "a", ID: id}, n.logged(id, e))
 		if err != nil && !errors.Is(err, presence.ErrNoChange) {
 			n.Fatalf("%s: %T: %v", id, e, err)
 		}

@@ -73,7 +73,7 @@ func (r *replica) content(us []store.User) (records []store.Record, at store.Pos
 // behind is another node on n's store, which lags behind, and whose clock is ahead.
 func (n *node) behind(lag func() time.Duration, ahead time.Duration) *node {
 	n.Helper()
-	other := &node{T: n.T, store: n.store, contacts: n.contacts, members: n.members, invalid: n.invalid}
+	other := &node{T: n.T, store: n.store, contacts: n.contacts, members: n.members, invalid: n.invalid, unlogged: n.unlogged, mu: n.mu}
 	clock := func() time.Time { return time.Now().Add(ahead) }
 	st := &replica{Store: n.store, lag: lag, records: make(map[store.User]store.Record)}
 	other.hub = hub.New(hub.Options{Store: st, Directory: other, Access: other, Clock: clock, Log: slog.New(slog.DiscardHandler)})
@@ -104,7 +104,7 @@ func (m *mover) learn(frames []frame) {
 			m.resets++
 		}
 		for _, p := range append(slices.Clone(f.Presences), f) {
-			if p.User == "" {
+			if p.User == "" || p.Type == "gone" {
 				continue
 			}
 			if was := m.known[p.User]; p.Revision < was.Revision {

@@ -82,6 +82,12 @@ func (allUsers) Members(context.Context, presence.AccountID, presence.UserID, in
 	return nil, nil
 }
 
+func (allUsers) UnloggedMembers(context.Context, presence.AccountID, time.Time) ([]hub.MemberChange, error) {
+	return nil, nil
+}
+
+func (allUsers) GroupKey(name string) string { return name }
+
 func (allUsers) MembersByID(context.Context, presence.AccountID, []presence.UserID) ([]hub.Member, error) {
 	return nil, nil
 }

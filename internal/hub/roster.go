@@ -46,6 +46,7 @@ type memberChange struct {
 	at            store.Position
 	before, after []string
 	deleted       bool
+	unknown       bool // before and after are not known; never in a roster
 }
 
 // Bounds of rosters.
@@ -265,7 +266,7 @@ func (r *roster) changedAfter(applied int) (changed, deleted map[presence.UserID
 func (s *Stream) noteMemberChange(c *memberChange) {
 	s.mu.Lock()
 	a := s.audiences
-	affected := a != nil && !s.ended && inAnyAudience(a.list, c.before) != inAnyAudience(a.list, c.after)
+	affected := a != nil && !s.ended && c.affects(a.list)
 	if affected && !a.behind {
 		a.behind = true
 		s.unanswered++

@@ -8,6 +8,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -21,7 +22,7 @@ import (
 // it at once.
 func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger, tracer *telemetry.Tracer) *hub.Hub {
 	h := hub.New(hub.Options{
-		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log, Tracer: tracer,
+		Store: st, Directory: hubDirectory{dir, st}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log, Tracer: tracer,
 	})
 	dir.OnContactsChange(h.ContactsChanged)
 	authority.OnRevoke(func(r *auth.Revocation) {
@@ -34,7 +35,11 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 }
 
 // hubDirectory is a hub.Directory.
-type hubDirectory struct{ *directory.Directory }
+type hubDirectory struct {
+	*directory.Directory
+
+	docs erasure.Documents
+}
 
 func (d hubDirectory) Exists(ctx context.Context, u store.User) (bool, error) {
 	_, err := d.User(ctx, u.Account, u.ID)
@@ -63,11 +68,48 @@ func (d hubDirectory) MembersByID(ctx context.Context, account presence.AccountI
 }
 
 func asMember(u *directory.User) hub.Member {
-	m := hub.Member{User: u.ID, Active: u.Active}
-	for _, name := range u.Groups {
-		m.Groups = append(m.Groups, directory.GroupKey(name))
+	return hub.Member{User: u.ID, Active: u.Active, Groups: groupKeys(u.Groups)}
+}
+
+func (d hubDirectory) GroupKey(name string) string { return directory.GroupKey(name) }
+
+func (d hubDirectory) UnloggedMembers(ctx context.Context, account presence.AccountID, erasedSince time.Time) ([]hub.MemberChange, error) {
+	const page = 100
+	var changes []hub.MemberChange
+	for after := presence.UserID(""); ; {
+		unlogged, err := d.AllUnlogged(ctx, account, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range unlogged {
+			if after = unlogged[i].User; unlogged[i].Groups {
+				changes = append(changes, memberChangeOf(&unlogged[i]))
+			}
+		}
+		if len(unlogged) < page {
+			break
+		}
 	}
-	return m
+	erased, err := erasure.Since(ctx, d.docs, account, erasedSince)
+	for _, id := range erased {
+		changes = append(changes, hub.MemberChange{User: id, Unknown: true})
+	}
+	return changes, err
+}
+
+func memberChangeOf(u *directory.Unlogged) hub.MemberChange {
+	if u.Profile == nil || u.ProfileBefore == nil {
+		return hub.MemberChange{User: u.User, Unknown: true}
+	}
+	return hub.MemberChange{User: u.User, Before: groupKeys(u.ProfileBefore.Groups), After: groupKeys(u.Profile.Groups)}
+}
+
+func groupKeys(names []string) []string {
+	keys := make([]string, len(names))
+	for i, name := range names {
+		keys[i] = directory.GroupKey(name)
+	}
+	return keys
 }
 
 func (d hubDirectory) ContactLists(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
