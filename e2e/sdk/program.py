@@ -17,13 +17,21 @@ with Client(url, credentials, timeout=10) as client:
     # Statuses, notes and claims.
     shown: Presence = client.set_status(bruno, "busy", note="Writing", duration=timedelta(minutes=90))
     assert shown.status == "busy" and shown.until is not None and shown.until > datetime.now(timezone.utc)
-    assert client.presence(bruno).note == "Writing"
+    assert client.presence(bruno, at_least=shown.cursor).note == "Writing"
     client.set_claim(bruno, "meeting-1", source="meeting", status="in_meeting", until=datetime.now() + timedelta(minutes=1))
     assert sorted(claim.id for claim in client.claims(bruno)) == ["manual", "meeting-1"]
-    client.end_claim(bruno, "meeting-1")
-    client.clear_status(bruno)
+    cursors = [client.end_claim(bruno, "meeting-1"), client.clear_status(bruno)]
     assert client.set_note(bruno, "In Türkiye 😀").note == "In Türkiye 😀"
-    client.clear_note(bruno)
+    cursors.append(client.clear_note(bruno))
+    assert client.presence(bruno, strong=True).note == ""
+    for cursor in cursors:
+        assert cursor and client.query([bruno], at_least=cursor, strong=True).unknown == []
+        assert list(client.list(at_least=cursor))
+    try:
+        client.presence(bruno, at_least="forged")
+        raise AssertionError("a cursor that was not issued")
+    except Problem as problem:
+        assert problem.code == "cursor-invalid"
 
     # Users by e-mail address, many users, lists.
     user = client.user(bruno)

@@ -12,17 +12,24 @@ const porchlight = new Porchlight({ url, token: clientCredentials({ url, account
 // Statuses, notes and claims.
 const shown: Presence = await porchlight.setStatus(ada, "busy", { note: "Writing", seconds: 5400 });
 assert.equal(shown.status, "busy");
-assert.equal((await porchlight.presence(ada)).note, "Writing");
+assert.equal((await porchlight.presence(ada, { atLeast: shown.cursor })).note, "Writing");
 const { claim, why } = await porchlight.setClaim(ada, "meeting-1", { source: "meeting", status: "in_meeting", until: new Date(Date.now() + 60_000) });
 assert.equal(claim?.source, "meeting");
 assert.ok(why);
 const ids: string[] = [];
 for await (const each of porchlight.claims(ada)) ids.push(each.id);
 assert.deepEqual(ids.sort(), ["manual", "meeting-1"]);
-await porchlight.endClaim(ada, "meeting-1");
-await porchlight.clearStatus(ada);
+const cursors: (string | undefined)[] = [await porchlight.endClaim(ada, "meeting-1"), await porchlight.clearStatus(ada)];
 assert.equal((await porchlight.setNote(ada, "In Türkiye 😀")).note, "In Türkiye 😀");
-await porchlight.clearNote(ada);
+cursors.push(await porchlight.clearNote(ada));
+assert.equal((await porchlight.presence(ada, { strong: true })).note, "");
+for (const cursor of cursors) {
+  assert.ok(cursor);
+  assert.deepEqual((await porchlight.query([ada], { strong: true, atLeast: cursor })).unknown, []);
+  for await (const each of porchlight.list({ atLeast: cursor })) assert.ok(each.user);
+}
+const forged = await porchlight.presence(ada, { atLeast: "forged" }).catch((err: unknown) => err);
+assert.ok(forged instanceof Problem && forged.code === "cursor-invalid");
 
 // Users by e-mail address, many users, lists.
 const user = await porchlight.user(ada);

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"porchlight.dev/porchlight/api"
@@ -37,6 +38,9 @@ func (a *API) refreshMany(c *call, body *api.SessionRefresh) error {
 	}
 	close(work)
 	group.Wait()
+	if slices.ContainsFunc(results, func(r api.RefreshResult) bool { return r.Status == http.StatusOK }) {
+		a.setCursorHeader(c, &store.Record{}) // the cursor covers all that this node has written
+	}
 	return c.writeBody(http.StatusOK, &api.RefreshResults{Results: results})
 }
 

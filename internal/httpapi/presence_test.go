@@ -178,6 +178,14 @@ func TestFreshness(t *testing.T) {
 			t.Errorf("%s %s gives no cursor", write[0], write[1])
 		}
 	}
+	var session api.Session
+	w.do("POST", "/v1/users/alice@example.com/sessions", admin, `{"client_type":"web","lease_seconds":3600}`).read(&session)
+	batch := func(id string) string {
+		return w.do("POST", "/v1/sessions/refresh", admin, fmt.Sprintf(`{"sessions":[{"id":%q}]}`, id)).want(200).header.Get("Presence-Cursor")
+	}
+	if of, none := batch(session.ID), batch("nonsense"); of == "" || none != "" {
+		t.Errorf("a batch gives the cursor %q, and %q if nothing succeeds", of, none)
+	}
 	asks := func(query string) []*exchange {
 		return []*exchange{
 			w.do("GET", path+"presence?"+query, admin, ""), w.do("GET", "/v1/presence?"+query, admin, ""),

@@ -54,9 +54,10 @@ export class Client {
   }
 
   // request returns the JSON of the answer, or {} if it has none. An answer that is cut short
-  // is an error: a list would otherwise seem to end.
+  // is an error: a list would otherwise seem to end. onHeaders is called with its headers.
   async request(method, path, options) {
     const answer = await this.fetch(method, path, options);
+    options?.onHeaders?.(answer.headers);
     return answer.status === 204 ? {} : answer.json();
   }
 

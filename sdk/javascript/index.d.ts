@@ -14,6 +14,7 @@ export interface Presence {
   since: string | null;
   until: string | null;
   revision: number;
+  /** Of a read, or of the write that returned this. */
   cursor?: string;
   /** The e-mail address or "me" by which the user was named. */
   asked_as?: string;
@@ -126,6 +127,13 @@ export interface Signal {
   signal?: AbortSignal;
 }
 
+export interface Fresh extends Signal {
+  /** The read sees everything up to this cursor, of a write or of anything that was read. */
+  atLeast?: string;
+  /** The read sees every write that was answered before it began. */
+  strong?: boolean;
+}
+
 export type Query = Record<string, string | number | boolean | null | undefined>;
 
 export interface RequestOptions extends Signal {
@@ -135,6 +143,8 @@ export interface RequestOptions extends Signal {
   headers?: Record<string, string>;
   /** In ms, for the whole answer; 0 for none. */
   timeout?: number;
+  /** Of request: is called with the headers of the answer. */
+  onHeaders?(headers: Headers): void;
 }
 
 /** The client of the server's pages: requests by method and path. */
@@ -200,16 +210,17 @@ export interface ClaimOptions extends StatusOptions {
 /** Calls one server. A user is an id, an e-mail address or "me". */
 export class Porchlight extends Client {
   constructor(options?: PorchlightOptions);
-  presence(user: string, options?: Signal): Promise<Presence>;
-  query(users: string[], options?: Signal): Promise<Presences>;
-  list(options?: Signal & { status?: Status[]; group?: string }): AsyncGenerator<UserPresence, void, undefined>;
+  presence(user: string, options?: Fresh): Promise<Presence>;
+  query(users: string[], options?: Fresh): Promise<Presences>;
+  list(options?: Fresh & { status?: Status[]; group?: string }): AsyncGenerator<UserPresence, void, undefined>;
   setStatus(user: string, status: ClaimedStatus, options?: StatusOptions): Promise<Presence>;
-  clearStatus(user: string, options?: Signal): Promise<void>;
+  /** Returns the cursor of the write, as do endClaim and clearNote. */
+  clearStatus(user: string, options?: Signal): Promise<string>;
   claims(user: string, options?: Signal): AsyncGenerator<Claim, void, undefined>;
   setClaim(user: string, id: string, claim: ClaimOptions): Promise<ClaimResult>;
-  endClaim(user: string, id: string, options?: Signal): Promise<void>;
+  endClaim(user: string, id: string, options?: Signal): Promise<string>;
   setNote(user: string, text: string, options?: Signal & { until?: string | Date }): Promise<Presence>;
-  clearNote(user: string, options?: Signal): Promise<void>;
+  clearNote(user: string, options?: Signal): Promise<string>;
   me(options?: Signal): Promise<Me>;
   user(user: string, options?: Signal): Promise<User>;
   zoomStatus(user: string, options?: Signal): Promise<ZoomPresence>;

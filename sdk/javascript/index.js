@@ -60,19 +60,23 @@ export class Porchlight extends Client {
     }
   }
 
-  presence(user, { signal } = {}) {
-    return this.request("GET", of(user, "presence"), { signal });
+  // presence, query and list take how fresh the answer must be: atLeast is a cursor, of a write
+  // or of anything that was read; strong makes the read linearizable.
+  presence(user, { signal, ...fresh } = {}) {
+    return this.request("GET", of(user, "presence"), { query: freshness(fresh), signal });
   }
 
   // query reads the presence of up to 10,000 users.
-  query(users, { signal } = {}) {
-    return this.request("POST", "/v1/presence/query", { body: { users }, signal });
+  query(users, { signal, ...fresh } = {}) {
+    return this.request("POST", "/v1/presence/query", { query: freshness(fresh), body: { users }, signal });
   }
 
   // list lists the active users with their presence.
-  list({ status, group, signal } = {}) {
-    return this.#all("/v1/presence", { status: status?.join(","), group }, "presences", signal);
+  list({ status, group, signal, ...fresh } = {}) {
+    return this.#all("/v1/presence", { status: status?.join(","), group, ...freshness(fresh) }, "presences", signal);
   }
+
+  // Writes give their cursor: in the presence that they return, or else alone.
 
   // setStatus sets the user's own choice, which takes precedence over most claims.
   async setStatus(user, status, options = {}) {
@@ -90,20 +94,20 @@ export class Porchlight extends Client {
   // setClaim makes a claim, or replaces the one with the same id.
   setClaim(user, id, { source, status, note, since, until, seconds, signal } = {}) {
     const body = { source, status, note, since: instant(since), until: instant(until), duration_seconds: seconds };
-    return this.request("PUT", of(user, "claims", id), { body, signal });
+    return this.#write("PUT", of(user, "claims", id), { body, signal });
   }
 
   async endClaim(user, id, { signal } = {}) {
-    await this.request("DELETE", of(user, "claims", id), { signal });
+    return (await this.#write("DELETE", of(user, "claims", id), { signal })).presence.cursor;
   }
 
   // setNote sets the user's own note, which is shown if the winning claim has none.
   async setNote(user, text, { until, signal } = {}) {
-    return (await this.request("PUT", of(user, "note"), { body: { text, until: instant(until) }, signal })).presence;
+    return (await this.#write("PUT", of(user, "note"), { body: { text, until: instant(until) }, signal })).presence;
   }
 
   async clearNote(user, { signal } = {}) {
-    await this.request("DELETE", of(user, "note"), { signal });
+    return (await this.#write("DELETE", of(user, "note"), { signal })).presence.cursor;
   }
 
   me({ signal } = {}) {
@@ -129,6 +133,13 @@ export class Porchlight extends Client {
     return new Watch(this, options);
   }
 
+  // #write returns the answer of a write, with its cursor.
+  async #write(method, path, options) {
+    let cursor = "";
+    const answer = await this.request(method, path, { ...options, onHeaders: (headers) => { cursor = headers.get("Presence-Cursor") ?? ""; } });
+    return { ...answer, presence: { ...answer.presence, cursor } };
+  }
+
   async *#all(path, query, member, signal) {
     for (let where = {}; where; ) {
       const page = await this.request("GET", path, { query: { ...query, ...where }, signal });
@@ -140,6 +151,7 @@ export class Porchlight extends Client {
 
 const of = (user, ...rest) => "/v1/users/" + [user, ...rest].map(encodeURIComponent).join("/");
 const zoom = (user) => `/v2/users/${encodeURIComponent(user)}/presence_status`;
+const freshness = ({ strong, atLeast }) => ({ consistency: strong ? "strong" : "", at_least: atLeast });
 const instant = (time) => (time instanceof Date ? time.toISOString() : time);
 
 function isTemporary(failure) {

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import uuid
 from datetime import datetime, timedelta
+from email.message import Message
 from types import TracebackType
 from typing import Any, Callable, Iterator, Sequence, TypeVar
 
@@ -49,17 +50,24 @@ class Client:
         """Closes the connections. Watches end by themselves or by their own close."""
         self._transport.close()
 
-    def presence(self, user: str) -> Presence:
-        return Presence.parse(self.request("GET", _path(user, "presence")))
+    def presence(self, user: str, *, at_least: str = "", strong: bool = False) -> Presence:
+        """Reads the presence of a user. The read sees everything up to the cursor at_least, of a
+        write or of anything that was read; a strong one sees every write that was answered
+        before it began."""
+        answer = self.request("GET", _with_query(_path(user, "presence"), _fresh(at_least, strong)))
+        return Presence.parse(answer, answer["cursor"])
 
-    def query(self, users: Sequence[str]) -> Presences:
-        """Reads the presence of up to 10,000 users."""
-        answer = self.request("POST", "/v1/presence/query", {"users": list(users)})
+    def query(self, users: Sequence[str], *, at_least: str = "", strong: bool = False) -> Presences:
+        """Reads the presence of up to 10,000 users. at_least and strong are as in presence."""
+        path = _with_query("/v1/presence/query", _fresh(at_least, strong))
+        answer = self.request("POST", path, {"users": list(users)})
         return Presences([Presence.parse(p) for p in answer["presences"]], answer["unknown"], answer["cursor"])
 
-    def list(self, *, status: Sequence[Status] = (), group: str = "") -> Iterator[Listed]:
-        """Lists the active users with their presence."""
-        query = {"status": ",".join(status), "group": group}
+    def list(
+        self, *, status: Sequence[Status] = (), group: str = "", at_least: str = "", strong: bool = False
+    ) -> Iterator[Listed]:
+        """Lists the active users with their presence. at_least and strong are as in presence."""
+        query = {"status": ",".join(status), "group": group, **_fresh(at_least, strong)}
         return map(Listed.parse, self._all("/v1/presence", query, "presences"))
 
     def set_status(
@@ -70,8 +78,9 @@ class Client:
         seconds from now, instead of until."""
         return self.set_claim(user, "manual", source="manual", status=status, note=note, until=until, duration=duration)
 
-    def clear_status(self, user: str) -> None:
-        self.end_claim(user, "manual")
+    def clear_status(self, user: str) -> str:
+        """Returns the cursor of the write, as do end_claim and clear_note."""
+        return self.end_claim(user, "manual")
 
     def claims(self, user: str) -> Iterator[Claim]:
         return map(Claim.parse, self._all(_path(user, "claims"), {}, "claims"))
@@ -88,17 +97,19 @@ class Client:
             "source": source, "status": status, "note": note, "since": _text(since), "until": _text(until),
             "duration_seconds": seconds,
         }
-        return Presence.parse(self.request("PUT", _path(user, "claims", id), body)["presence"])
+        answer, cursor = self._write("PUT", _path(user, "claims", id), body)
+        return Presence.parse(answer["presence"], cursor)
 
-    def end_claim(self, user: str, id: str) -> None:
-        self.request("DELETE", _path(user, "claims", id))
+    def end_claim(self, user: str, id: str) -> str:
+        return self._write("DELETE", _path(user, "claims", id))[1]
 
     def set_note(self, user: str, text: str, *, until: datetime | None = None) -> Presence:
         """Sets the user's own note, which is shown if the winning claim has none."""
-        return Presence.parse(self.request("PUT", _path(user, "note"), {"text": text, "until": _text(until)})["presence"])
+        answer, cursor = self._write("PUT", _path(user, "note"), {"text": text, "until": _text(until)})
+        return Presence.parse(answer["presence"], cursor)
 
-    def clear_note(self, user: str) -> None:
-        self.request("DELETE", _path(user, "note"))
+    def clear_note(self, user: str) -> str:
+        return self._write("DELETE", _path(user, "note"))[1]
 
     def user(self, user: str) -> User:
         """Reads a user of the directory, such as the one with an e-mail address."""
@@ -125,6 +136,16 @@ class Client:
         """Sends any request, and returns the JSON of the answer. It repeats what is refused for
         now or gets no answer. A key makes the server carry out a write once, however often it
         comes. Members of the body that are None are left out."""
+        return self._exchange(method, path, body, headers)[0]
+
+    def _write(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[Any, str]:
+        """The answer of a write to a user's claims or note, and its cursor."""
+        answer, headers = self._exchange(method, path, body)
+        return answer, headers.get("Presence-Cursor", "")
+
+    def _exchange(
+        self, method: str, path: str, body: dict[str, Any] | None = None, headers: Headers | None = None
+    ) -> tuple[Any, Message]:
         given = {"Accept": "application/json", **(headers or {})}
         if method != "GET":
             given.setdefault("Idempotency-Key", uuid.uuid4().hex)
@@ -133,7 +154,7 @@ class Client:
             data = json.dumps({name: value for name, value in body.items() if value is not None}).encode()
             given["Content-Type"] = "application/json"
 
-        def attempt(token: Headers) -> Any:
+        def attempt(token: Headers) -> tuple[Any, Message]:
             return self._transport.exchange(method, path, data, {**given, **token})
 
         backoff = Backoff()
@@ -180,6 +201,10 @@ class Client:
 def _with_query(path: str, query: dict[str, str]) -> str:
     given = {name: value for name, value in query.items() if value}
     return path + ("?" + urllib.parse.urlencode(given) if given else "")
+
+
+def _fresh(at_least: str, strong: bool) -> dict[str, str]:
+    return {"at_least": at_least, "consistency": "strong" if strong else ""}
 
 
 def _path(user: str, *rest: str) -> str:

@@ -39,7 +39,7 @@ class ClientCredentials:
         with self._lock:
             if self._token in ("", refused) or time.monotonic() >= self._renew_at:
                 asked = time.monotonic()
-                granted = self._transport.exchange("POST", "/oauth/token", self._body, self._headers)
+                granted, _ = self._transport.exchange("POST", "/oauth/token", self._body, self._headers)
                 lasts = float(granted["expires_in"])
                 self._token, self._renew_at = str(granted["access_token"]), asked + lasts - min(60, lasts / 10)
             return self._token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -28,12 +28,13 @@ class Presence:
     until: datetime | None
     revision: int
     asked_as: str = ""  # the e-mail address or "me" by which the user was named
+    cursor: str = field(default="", compare=False)  # of the read or of the write; "" in lists and watches
 
     @classmethod
-    def parse(cls, given: dict[str, Any]) -> Presence:
+    def parse(cls, given: dict[str, Any], cursor: str = "") -> Presence:
         return cls(
             given["user"], given["status"], given["note"], instant(given["since"]), instant(given["until"]),
-            given["revision"], given.get("asked_as", ""),
+            given["revision"], given.get("asked_as", ""), cursor,
         )
 
 

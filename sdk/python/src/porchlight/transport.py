@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 import urllib.parse
+from email.message import Message
 from typing import Any, Iterator
 
 from .errors import NoResponse, Problem
@@ -36,14 +37,14 @@ class Transport:
         self._idle: list[http.client.HTTPConnection] = []
         self._closed = False
 
-    def exchange(self, method: str, path: str, body: bytes | None, headers: Headers) -> Any:
-        """The JSON of the answer, or None if it has none."""
+    def exchange(self, method: str, path: str, body: bytes | None, headers: Headers) -> tuple[Any, Message]:
+        """The JSON of the answer, or None if it has none, and its headers."""
         connection, used = self._take()
         try:
             response = self._send(connection, method, path, body, headers)
             data = response.read()
             self._keep(connection)
-            return json.loads(data) if data else None
+            return json.loads(data) if data else None, response.headers
         except BROKEN as err:
             connection.close()
             if used and isinstance(err, ConnectionError):  # it was idle for too long
