@@ -135,13 +135,11 @@ func (d *draft) applyIdle(tick *Tick) {
 
 // release makes a held session a leased one: its connection is lost.
 func (d *draft) release(e *Release) error {
-	i, found := d.findSession(e.Session)
-	switch {
-	case !found && d.isReplaced(e.Session):
-		return ErrSessionReplaced
-	case !found:
-		return ErrUnknownSession
-	case d.Sessions[i].Holder != e.Holder:
+	i, err := d.existing(e.Session)
+	if err != nil {
+		return err
+	}
+	if d.Sessions[i].Holder != e.Holder {
 		return nil // another connection has resumed it
 	}
 	session := d.Sessions[i]

@@ -214,13 +214,23 @@ func (d *draft) isReplaced(id SessionID) bool {
 	return slices.ContainsFunc(d.Replaced, func(r Replaced) bool { return r.ID == id })
 }
 
-func (d *draft) refresh(e *Refresh) error {
-	i, found := d.findSession(e.Session)
+// existing finds a session, or says why there is none.
+func (d *draft) existing(id SessionID) (int, error) {
+	i, found := d.findSession(id)
 	switch {
-	case !found && d.isReplaced(e.Session):
-		return ErrSessionReplaced
-	case !found:
-		return ErrUnknownSession
+	case found:
+		return i, nil
+	case d.isReplaced(id):
+		return 0, ErrSessionReplaced
+	default:
+		return 0, ErrUnknownSession
+	}
+}
+
+func (d *draft) refresh(e *Refresh) error {
+	i, err := d.existing(e.Session)
+	if err != nil {
+		return err
 	}
 	session := d.Sessions[i]
 	lease, err := leaseOf(e.Lease, session.Lease)
