@@ -3,6 +3,7 @@ package publish_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -196,4 +197,28 @@ func TestBegunIsReused(t *testing.T) {
 		t.Errorf("%v allocations with Begin, %v with Publish", begun, published)
 	}
 	t.Logf("%v allocations with Begin, %v with Publish", begun, published)
+}
+
+// A brokenStore replies to what is begun with an error that panics.
+type brokenStore struct{ store.Store }
+
+func (brokenStore) Begin(_ store.User, _ store.Decide, reply store.Reply) {
+	reply.Call(slog.New(slog.DiscardHandler), store.Record{}, panickingError{})
+}
+
+type panickingError struct{}
+
+func (panickingError) Error() string { return "planted" }
+func (panickingError) Is(error) bool { panic("planted") }
+
+// TestBeginPanics: a panic while the reply is handled gives an error, and no success without
+// a result.
+func TestBeginPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem(), func(o *publish.Options) { o.Store = brokenStore{o.Store} })
+		defer n.stop()
+		if result, err := n.begin(presence.SetNote{Text: "n"}); err == nil {
+			t.Errorf("%+v", result)
+		}
+	})
 }

@@ -175,7 +175,7 @@ func (p *Publisher) releaseSession(ctx context.Context, key heldSession, actor s
 
 // Detach is for a server that shuts down. The session stays with this run of the node, for
 // a client that reconnects to another node or to the restarted one. Without one it ends
-// when the run is known to have ended, as EndHolder says.
+// when the run is known to have ended, as EndHolders says.
 func (b *Binding) Detach() {
 	b.released.Store(true)
 	b.p.bound.detach(b)

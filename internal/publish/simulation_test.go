@@ -147,7 +147,7 @@ func (s *simulation) killed(m *member) {
 	s.lost++
 	s.running.Go(func() {
 		time.Sleep(publish.Grace)
-		if err := s.answering()[0].EndHolder(s.ctx, m.name, nil); err != nil && s.ctx.Err() == nil {
+		if err := s.answering()[0].EndHolders(s.ctx, []string{m.name}, nil); err != nil && s.ctx.Err() == nil {
 			s.Error(err)
 		}
 	})

@@ -94,8 +94,8 @@ func (q *deadQueue) take() (ids []string) {
 // share of the users.
 func (s *Server) endHeld(ctx context.Context) error {
 	for {
-		for _, id := range s.deadNodes.take() {
-			if err := s.publisher.EndHolder(ctx, id, shareOf(s.members.Self(), s.members.Live())); err != nil {
+		if ids := s.deadNodes.take(); len(ids) > 0 {
+			if err := s.publisher.EndHolders(ctx, ids, shareOf(s.members.Self(), s.members.Live())); err != nil {
 				return nil //nolint:nilerr // it fails only because ctx ended
 			}
 		}
