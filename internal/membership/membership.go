@@ -119,6 +119,7 @@ type Members struct {
 
 	mu      sync.Mutex // guards the fields below
 	self    incarnation
+	earlier map[string]bool  // incarnations of this process that were given up
 	peers   map[string]*peer // every other document, by incarnation
 	dead    map[string]bool  // that were reported
 	asked   map[string]bool  // unknown incarnations that somebody asked for
@@ -185,7 +186,7 @@ func New(o Options) *Members {
 	return &Members{
 		opts: o, OnDead: func(string) {}, OnIsolated: func() {}, OnRejoined: func(string) {},
 		changed: make(chan struct{}, 1), left: make(chan struct{}), rounds: make(turn, 1), switching: make(turn, 1),
-		peers: make(map[string]*peer), dead: make(map[string]bool), asked: make(map[string]bool), logged: make(map[string]struct{}),
+		peers: make(map[string]*peer), dead: make(map[string]bool), asked: make(map[string]bool), logged: make(map[string]struct{}), earlier: make(map[string]bool),
 	}
 }
 
@@ -240,6 +241,7 @@ func (m *Members) register(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.earlier[m.self.id] = true
 	m.self = next
 	return nil
 }
