@@ -45,7 +45,7 @@ var imports = map[string][]string{
 
 	"internal/publish": {"internal/presence", "internal/store", "internal/telemetry"},
 	"internal/view":    {"internal/presence", "internal/store"},
-	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
+	"internal/tail":    {"internal/document", "internal/membership", "internal/presence", "internal/store"},
 	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/telemetry", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
 	"internal/webhook": {
@@ -106,6 +106,7 @@ var imports = map[string][]string{
 	// The program.
 	"internal/certificate":          nil,
 	"internal/certificate/acmetest": nil,
+	"internal/tail/tailtest":        nil,
 	"internal/config":               nil,
 	"internal/backupjob":            {"internal/store/backup"},
 	"internal/doctor":               {"api", "internal/certificate"},

@@ -124,7 +124,7 @@ func TestErasureWaitsForConsumers(t *testing.T) {
 	commit(t, st)
 	c := &consumer{begun: make(chan struct{}, 1), release: make(chan struct{})}
 	log := slog.New(slog.DiscardHandler)
-	consumers := tail.New(tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: log}, tail.Consumer{Name: "slow", Handler: c})
+	consumers := tail.New(tail.Options{Store: st, Clock: time.Now, Log: log}, tail.Consumer{Name: "slow", Handler: c})
 	r := erasure.New(st, consumers, time.Now, log)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup

@@ -232,7 +232,7 @@ func (e *endpoint) fail(a webhook.Attempt) {
 // runWebhooks delivers events until the test ends.
 func (w *world) runWebhooks() {
 	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	consumers := tail.New(tail.Options{Store: w.store, Exclusive: true, Clock: w.clock, Log: slog.New(slog.DiscardHandler)}, w.api.Deliverer.Consumer())
+	consumers := tail.New(tail.Options{Store: w.store, Clock: w.clock, Log: slog.New(slog.DiscardHandler)}, w.api.Deliverer.Consumer())
 	group, ctx := errgroup.WithContext(ctx)
 	for _, run := range []func(context.Context) error{w.api.Subscriptions.Run, w.api.Deliverer.Run, consumers.Run} {
 		group.Go(func() error { return run(ctx) })

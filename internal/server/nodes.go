@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"os"
 	"slices"
 	"sync"
@@ -12,6 +10,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 // isShared reports whether several nodes may serve the store at once. Then the record alone
@@ -39,6 +38,14 @@ func (s *Server) joinNodes() error {
 		s.members.OnDead = s.deadNodes.add
 	}
 	return s.members.Join(context.Background())
+}
+
+// peers are the nodes among which consumers are divided; nil: there are no others.
+func (s *Server) peers() tail.Nodes {
+	if !isShared(s.store) {
+		return nil
+	}
+	return s.members
 }
 
 // usage is what the node has open. Before it is composed, that is nothing.
@@ -107,16 +114,11 @@ func (s *Server) endHeld(ctx context.Context) error {
 	}
 }
 
-// shareOf reports which users fall to a node, by rendezvous hashing over all.
+// shareOf reports which users fall to a node.
 func shareOf(self string, live []string) func(store.User) bool {
+	nodes := append(slices.Clone(live), self) // which may have been given up
 	return func(u store.User) bool {
-		weight := func(node string) uint64 {
-			h := fnv.New64a()
-			_, _ = io.WriteString(h, node+"/"+string(u.Account)+"/"+string(u.ID)) // it never fails
-			return h.Sum64()
-		}
-		own := weight(self)
-		return !slices.ContainsFunc(live, func(node string) bool { return node != self && weight(node) > own })
+		return membership.Preferred(string(u.Account)+"/"+string(u.ID), nodes) == self
 	}
 }
 

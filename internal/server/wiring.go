@@ -84,7 +84,7 @@ func (s *Server) compose() {
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
 	s.webhooks = s.newWebhooks(dir, authority, exclusive)
-	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log},
+	s.consumers = tail.New(tail.Options{Store: s.store, Nodes: s.peers(), Clock: clock, Log: s.log},
 		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
 	s.erasures.OnDone = func(e *erasure.Erasure) {

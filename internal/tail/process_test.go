@@ -60,7 +60,7 @@ func runChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	o := tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	o := tail.Options{Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
 	runtime := tail.New(o, tail.Consumer{Name: "diary", Handler: entryWriter{to}})
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

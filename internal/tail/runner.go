@@ -17,38 +17,45 @@ import (
 
 const (
 	// saveEvery is how often the position of a consumer that moves is saved.
-	saveEvery      = 500 * time.Millisecond
+	saveEvery = 500 * time.Millisecond
+	// checkEvery is how often a node looks whether it is to run a consumer.
+	checkEvery = time.Second
+	// stopTimeout bounds how long the end of a consumer's work delays that it is given back.
+	stopTimeout    = 5 * time.Second
 	releaseTimeout = 2 * time.Second
 	firstBackoff   = 100 * time.Millisecond
 	maxBackoff     = 2 * time.Second
 	maxSaveBackoff = time.Second
+	// maxTries is how often an entry is tried alone before it is quarantined.
+	maxTries = 3
 )
 
-// A runner runs one consumer whenever this node has its lease.
+// A runner runs one consumer whenever this node has it.
 type runner struct {
 	Options
 
 	consumer Consumer
 	log      *slog.Logger
-	lease    *lease // of the goroutine of run, and of keep while that runs
+	own      *ownership // of the goroutine of run; while that holds the consumer, of who saves
+	saving   chan struct{}
 	retries  atomic.Uint64
 	moved    chan struct{} // the position is to be saved
 
 	mu          sync.Mutex // guards the fields below
 	running     bool
 	at          store.Position // every entry up to it was handled
+	unsaved     int            // entries that were handled since the position that was saved
 	oldest      time.Time      // of the first entry that was not handled, as far as known
 	quarantined uint64
-	deadline    time.Time // zero: the lease does not expire
 }
 
-// run takes the lease and consumes whenever it can, until ctx ends or the store
+// run takes the consumer and consumes whenever it can, until ctx ends or the store
 // fails or closes.
 func (r *runner) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var held bool
-		err := r.retry(ctx, "take the lease", maxBackoff, func() (err error) {
-			held, err = r.lease.take(ctx)
+		err := r.retry(ctx, "take the consumer", maxBackoff, func() (err error) {
+			held, err = r.own.take(ctx)
 			return err
 		})
 		if held {
@@ -58,38 +65,57 @@ func (r *runner) run(ctx context.Context) error {
 		case errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed):
 			return err
 		case errors.Is(err, errLost):
-			r.log.WarnContext(ctx, "lease lost; another node may run the consumer")
+			r.log.WarnContext(ctx, "consumer lost; another node may run it")
 		}
-		pause(ctx, r.lease.time/10)
+		pause(ctx, checkEvery)
 	}
 	return nil
 }
 
-// hold consumes while this node has the lease.
+// hold consumes while this node has the consumer. Work ends at once when ctx ends or the
+// consumer is lost. When another node is to run it, only reading ends: the group that is
+// being handled is finished.
 func (r *runner) hold(ctx context.Context) error {
-	work, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	work, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	reading, giveBack := context.WithCancel(work)
+	defer giveBack()
 	r.begin()
 	defer r.end()
 	var keeping sync.WaitGroup
-	keeping.Go(func() { r.keep(work, cancel) })
-	err := r.consume(work)
-	cancel(err)
+	keeping.Go(func() { r.keep(work, lose) })
+	if r.Nodes != nil {
+		r.log.InfoContext(ctx, "this node runs the consumer", slog.Uint64("position", uint64(r.own.value.Position)))
+		keeping.Go(func() { r.watchNodes(work, lose, giveBack) })
+	}
+	err := r.consume(work, reading)
+	lose(err)
 	keeping.Wait()
-	switch cause := context.Cause(work); {
-	case errors.Is(cause, errLost):
+	r.stopHandler(ctx)
+	if cause := context.Cause(work); errors.Is(cause, errLost) {
 		return errLost
-	case ctx.Err() != nil:
+	}
+	if !final(err) {
 		r.release(ctx)
 	}
 	return err
 }
 
+// stopHandler waits until the work of the consumer has ended.
+func (r *runner) stopHandler(ctx context.Context) {
+	s, ok := r.consumer.Handler.(Stopper)
+	if !ok {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer stop()
+	s.Stop(ctx)
+}
+
 func (r *runner) begin() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running, r.at, r.oldest = true, r.lease.value.Position, time.Time{}
-	r.setDeadline()
+	r.running, r.at, r.unsaved, r.oldest = true, r.own.value.Position, 0, time.Time{}
 	r.moved = make(chan struct{}, 1)
 }
 
@@ -99,64 +125,73 @@ func (r *runner) end() {
 	r.running = false
 }
 
-// setDeadline notes how long the lease allows handling; the caller holds mu.
-func (r *runner) setDeadline() {
-	if !r.Exclusive {
-		r.deadline = r.lease.deadline()
+// watchNodes ends the work when this node may be declared dead or was, and the reading when
+// another node is to run the consumer.
+func (r *runner) watchNodes(ctx context.Context, lose context.CancelCauseFunc, giveBack context.CancelFunc) {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !r.own.holds() {
+			lose(errLost)
+			return
+		}
+		if !r.own.isOwner() {
+			r.log.InfoContext(ctx, "this node gives the consumer back")
+			giveBack()
+			return
+		}
 	}
 }
 
-// held reports whether the lease allows handling: by the monotonic time, and by the
-// wall clock, which advances while a machine is suspended.
-func (r *runner) held() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	return r.deadline.IsZero() || now.Before(r.deadline) && now.Round(0).Before(r.deadline.Round(0))
-}
-
-// keep saves the position and renews the lease until ctx ends. It cancels consuming if
-// the lease is lost or cannot be renewed in time.
-func (r *runner) keep(ctx context.Context, cancel context.CancelCauseFunc) {
-	var renew <-chan time.Time
-	saved := func() {}
-	if !r.Exclusive {
-		ticker := time.NewTicker(r.lease.renewEvery())
-		defer ticker.Stop()
-		renew = ticker.C
-		guard := time.AfterFunc(time.Until(r.lease.deadline()), func() { cancel(errLost) })
-		defer guard.Stop()
-		saved = func() { guard.Reset(time.Until(r.lease.deadline())) }
-	}
+// keep saves the position until ctx ends. It ends the work if the consumer is lost.
+func (r *runner) keep(ctx context.Context, lose context.CancelCauseFunc) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.moved:
-		case <-renew:
 		}
-		if err := r.retry(ctx, "save the position", maxSaveBackoff, func() error { return r.save(ctx) }); err != nil {
-			cancel(err) // without effect if ctx ended
+		if err := r.savePosition(ctx); err != nil {
+			lose(err) // without effect if ctx ended
 			return
 		}
-		saved()
 		pause(ctx, saveEvery)
 	}
 }
 
-func (r *runner) save(ctx context.Context) error {
-	if !r.Exclusive {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, r.lease.deadline())
-		defer stop()
-	}
-	if err := r.lease.save(ctx, r.position(), true); err != nil {
-		return err
-	}
+// savePosition saves until it succeeds, the consumer is lost or ctx ends.
+func (r *runner) savePosition(ctx context.Context) error {
+	r.saving <- struct{}{}
+	defer func() { <-r.saving }()
+	return r.retry(ctx, "save the position", maxSaveBackoff, func() error {
+		r.mu.Lock()
+		at, saved := r.at, r.unsaved
+		r.mu.Unlock()
+		if err := r.own.save(ctx, at); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.unsaved -= saved
+		return nil
+	})
+}
+
+// boundRepeats saves the position before n entries are handled, if otherwise more than one
+// group could be handled again after a takeover.
+func (r *runner) boundRepeats(ctx context.Context, n int) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.setDeadline()
-	return nil
+	unsaved := r.unsaved
+	r.mu.Unlock()
+	if r.Nodes == nil || unsaved+n <= store.MaxFeedGroup {
+		return nil
+	}
+	return r.savePosition(ctx)
 }
 
 func (r *runner) position() store.Position {
@@ -165,96 +200,131 @@ func (r *runner) position() store.Position {
 	return r.at
 }
 
-// release saves the position and gives up the lease at a clean stop.
+// release saves the position and gives the consumer back.
 func (r *runner) release(ctx context.Context) {
 	at := r.position()
-	if r.Exclusive && at == r.lease.value.Position {
+	if r.Nodes == nil && at == r.own.value.Position {
 		return
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer stop()
-	if err := r.lease.save(ctx, at, false); err != nil && !final(err) {
+	if err := r.own.release(ctx, at); err != nil && !final(err) {
 		r.log.WarnContext(ctx, "could not save the position; entries will be handled again", slog.Any("err", err))
 	}
 }
 
-// consume starts the consumer and passes it the log.
-func (r *runner) consume(ctx context.Context) error {
-	err := r.retry(ctx, "start the consumer", maxBackoff, func() error {
+// consume starts the consumer and passes it the log. The consumer's work has ctx.
+func (r *runner) consume(ctx, reading context.Context) error {
+	err := r.retry(reading, "start the consumer", maxBackoff, func() error {
 		q, _, err := readQuarantine(ctx, r.Store, r.consumer.Name)
 		if err != nil {
 			return err
 		}
 		r.setQuarantined(q.Count)
 		if s, ok := r.consumer.Handler.(Starter); ok {
-			return guarded(func() error { return s.Start(ctx) })
+			return Guard(func() error { return s.Start(ctx) })
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return r.follow(ctx)
+	return r.follow(ctx, reading)
 }
 
 // follow passes the log to the consumer and resumes after a failure.
-func (r *runner) follow(ctx context.Context) error {
+func (r *runner) follow(ctx, reading context.Context) error {
 	failing := false
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
-		err := r.Store.Feed(ctx, r.position(), func(entries []store.Entry) error {
+		err := r.Store.Feed(reading, r.position(), func(entries []store.Entry) error {
 			if failing {
 				failing, wait = false, firstBackoff
 				r.log.InfoContext(ctx, "recovered", slog.String("op", "read the log"))
 			}
-			return r.process(ctx, entries)
+			return r.process(ctx, reading, entries)
 		})
-		if ctx.Err() != nil || final(err) {
+		if reading.Err() != nil || final(err) {
 			return err
 		}
 		if !failing {
 			failing = true
 			r.log.WarnContext(ctx, "cannot read the commit log; will retry", slog.Any("err", err))
 		}
-		r.backOff(ctx, wait)
+		r.backOff(reading, wait)
 	}
 }
 
+// A batch is a group of entries that are being handled.
+type batch struct {
+	left  []store.Entry
+	alone bool // one at a time: the group failed, and no error said which entry is to blame
+	tries int  // of the first one alone
+}
+
+func (b *batch) next() []store.Entry {
+	if b.alone {
+		return b.left[:1]
+	}
+	return b.left
+}
+
 // process handles a group of entries except those that are quarantined.
-func (r *runner) process(ctx context.Context, entries []store.Entry) error {
+func (r *runner) process(ctx, reading context.Context, entries []store.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	if err := r.boundRepeats(reading, len(entries)); err != nil {
+		return err
+	}
 	r.noteOldest(entries[0].Time)
-	left := entries
-	err := r.retry(ctx, "handle entries", maxBackoff, func() (err error) {
-		for len(left) > 0 && err == nil {
-			left, err = r.handle(ctx, left)
+	b := batch{left: entries}
+	err := r.retry(reading, "handle entries", maxBackoff, func() (err error) {
+		for len(b.left) > 0 && err == nil {
+			err = r.handle(ctx, &b)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	r.advance(entries[len(entries)-1])
+	r.advance(entries)
 	return nil
 }
 
-// handle tries once and returns the entries that are left to handle.
-func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Entry, error) {
-	if failed := r.damaged(entries); len(failed) > 0 {
-		return r.quarantine(ctx, entries, failed)
+// handle tries once.
+func (r *runner) handle(ctx context.Context, b *batch) error {
+	if failed := r.damaged(b.left); len(failed) > 0 {
+		return r.quarantine(ctx, b, failed)
 	}
-	if !r.held() {
-		return entries, errLost
+	if !r.own.holds() {
+		return errLost
 	}
-	err := guarded(func() error { return r.consumer.Handle(ctx, entries) })
+	next := b.next()
+	err := Guard(func() error { return r.consumer.Handle(ctx, next) })
 	if err == nil {
-		return nil, nil
+		b.left, b.tries = b.left[len(next):], 0
+		return nil
 	}
-	if p, ok := errors.AsType[*PermanentError](err); ok && !Transient(err) && contains(entries, p.At) {
-		return r.quarantine(ctx, entries, []*PermanentError{p})
+	return r.judge(ctx, b, err)
+}
+
+// judge decides what to do about an error: nil says that an entry was quarantined, and an
+// error that the handling is to be retried.
+func (r *runner) judge(ctx context.Context, b *batch, err error) error {
+	if Transient(err) {
+		return err
 	}
-	return entries, err
+	if p, ok := errors.AsType[*PermanentError](err); ok && contains(b.left, p.At) {
+		return r.quarantine(ctx, b, []*PermanentError{p})
+	}
+	if len(b.next()) > 1 {
+		b.alone = true
+		return err
+	}
+	if b.tries++; b.tries < maxTries {
+		return err
+	}
+	return r.quarantine(ctx, b, []*PermanentError{{b.left[0].At, err}})
 }
 
 // damaged lists the entries to quarantine without handling them.
@@ -271,19 +341,21 @@ func (r *runner) damaged(entries []store.Entry) []*PermanentError {
 	return failed
 }
 
-// quarantine moves entries to the quarantine and returns the others.
-func (r *runner) quarantine(ctx context.Context, entries []store.Entry, failed []*PermanentError) ([]store.Entry, error) {
+// quarantine moves entries to the quarantine.
+func (r *runner) quarantine(ctx context.Context, b *batch, failed []*PermanentError) error {
 	count, err := addQuarantined(ctx, r.Store, r.consumer.Name, r.Clock(), failed)
 	if err != nil {
-		return entries, err
+		return err
 	}
 	r.setQuarantined(count)
 	for _, p := range failed {
 		r.log.ErrorContext(ctx, "entry quarantined", slog.Uint64("position", uint64(p.At)), slog.Any("err", p.Err))
 	}
-	return slices.DeleteFunc(slices.Clone(entries), func(e store.Entry) bool {
+	b.tries = 0
+	b.left = slices.DeleteFunc(slices.Clone(b.left), func(e store.Entry) bool {
 		return slices.ContainsFunc(failed, func(p *PermanentError) bool { return p.At == e.At })
-	}), nil
+	})
+	return nil
 }
 
 func contains(entries []store.Entry, at store.Position) bool {
@@ -305,12 +377,14 @@ func (r *runner) noteOldest(first time.Time) {
 	}
 }
 
-// advance records that every entry up to e was handled.
-func (r *runner) advance(e store.Entry) {
-	r.noteOldest(e.Time)
+// advance records that every entry up to the end of a group was handled.
+func (r *runner) advance(group []store.Entry) {
+	last := &group[len(group)-1]
+	r.noteOldest(last.Time)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at = e.At
+	r.at = last.At
+	r.unsaved += len(group)
 	select {
 	case r.moved <- struct{}{}:
 	default:
@@ -365,8 +439,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// guarded turns a panic into an error.
-func guarded(f func() error) (err error) {
+// Guard turns a panic into an error. A handler needs it for goroutines of its own.
+func Guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{value: p, stack: debug.Stack()}

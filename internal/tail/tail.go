@@ -1,17 +1,17 @@
 // Package tail runs durable consumers of the log: each consumer gets every entry in
 // order and at least once, across crashes, on one node at a time.
 //
-// It is separate from the engines so that leases, backoff and quarantine exist once,
+// It is separate from the engines so that ownership, backoff and quarantine exist once,
 // and from the consumers so that each of them is only its Handle. Its state is in
-// documents of the store: one for each consumer with its position and its lease, and
+// documents of the store: one for each consumer with its position and its holder, and
 // one with its quarantined entries. It guarantees that a consumer that fails or hangs
-// delays no other, and that it skips an entry only if it is damaged or its consumer
-// declares a permanent failure. It must know nothing of what a consumer does.
+// delays no other, and that it skips an entry only if it is damaged, its consumer
+// declares a permanent failure, or three tries of that entry alone failed. It must know
+// nothing of what a consumer does.
 package tail
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,8 +39,9 @@ type Handler interface {
 	// another node may then handle the same entries.
 	//
 	// After a PermanentError the entry that it names is quarantined, and Handle gets
-	// the rest of the group again at once. After any other error, or a panic, Handle
-	// gets the same group again, with backoff.
+	// the rest of the group again at once. After a Transient error it gets the same
+	// group again, with backoff. After any other error, or a panic, it gets the entries
+	// of the group one at a time, and one that fails three times is quarantined.
 	Handle(ctx context.Context, entries []store.Entry) error
 }
 
@@ -48,6 +49,13 @@ type Handler interface {
 // node begins to run its consumer.
 type Starter interface {
 	Start(ctx context.Context) error
+}
+
+// A Stopper is a Handler that works on after Handle has returned. Stop is called when the
+// ctx of Start has ended, and returns when that work has ended or ctx ends: then another
+// node may begin.
+type Stopper interface {
+	Stop(ctx context.Context)
 }
 
 // A Consumer is a durable reader of the log.
@@ -82,42 +90,40 @@ func (e *PermanentError) Error() string {
 
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// DefaultLease is how long a node may be silent before another takes over its consumers.
-const DefaultLease = 10 * time.Second
-
 // Options are what a Runtime is made of.
 type Options struct {
 	Store Store
-	// Exclusive says that only this process can have the store open: leases are
-	// neither awaited nor renewed.
-	Exclusive bool
-	Lease     time.Duration // DefaultLease
-	Clock     func() time.Time
-	Log       *slog.Logger
+	// Nodes are those that serve the store. Nil: no other process has it open.
+	Nodes Nodes
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
 // A Runtime runs consumers.
 type Runtime struct {
 	opts    Options
-	holder  string // this runtime, in leases
+	names   []string // of the consumers
 	runners []*runner
 }
 
-// New is a runtime of these consumers, whose names differ.
+// New is a runtime of these consumers, whose names differ. All nodes must list them in the
+// same order: it decides which node runs which. A version may only append to the list, and
+// must not rely on a new consumer before all nodes have that version.
 func New(o Options, consumers ...Consumer) *Runtime {
-	if o.Lease == 0 {
-		o.Lease = DefaultLease
-	}
-	r := &Runtime{opts: o, holder: rand.Text()}
+	r := &Runtime{opts: o}
 	for _, c := range consumers {
+		r.names = append(r.names, c.Name)
 		log := o.Log.With(slog.String("consumer", c.Name))
-		r.runners = append(r.runners, &runner{Options: o, consumer: c, log: log, lease: newLease(&o, c, r.holder)})
+		r.runners = append(r.runners, &runner{
+			Options: o, consumer: c, log: log, saving: make(chan struct{}, 1),
+			own: newOwnership(o, c, func() string { return ownerOf(c.Name, r.names, o.Nodes.Serving()) }),
+		})
 	}
 	return r
 }
 
 // Run runs all consumers until ctx ends or the store fails or closes. When it
-// returns, no Handle is running; leases were released and positions saved unless
+// returns, no Handle is running; positions were saved and consumers given back unless
 // the store failed.
 func (r *Runtime) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

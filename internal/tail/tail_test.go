@@ -20,6 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/tail/tailtest"
 )
 
 // A recorder is a consumer that records what it handled.
@@ -27,7 +28,6 @@ type recorder struct {
 	mu      sync.Mutex
 	handled []store.Position
 	starts  int
-	active  *activity
 	fail    func([]store.Entry) error
 }
 
@@ -39,7 +39,6 @@ func (c *recorder) Start(context.Context) error {
 }
 
 func (c *recorder) Handle(_ context.Context, entries []store.Entry) error {
-	defer c.active.enter()()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fail != nil {
@@ -65,39 +64,14 @@ func (c *recorder) failWith(fail func([]store.Entry) error) {
 	c.fail = fail
 }
 
-// An activity fails the test if two nodes handle at once.
-type activity struct {
-	t  *testing.T
-	mu sync.Mutex
-	n  int
-}
-
-func (a *activity) enter() (leave func()) {
-	if a == nil {
-		return func() {}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.n++; a.n > 1 {
-		a.t.Error("two nodes handle entries at once")
-	}
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.n--
-	}
-}
-
 // A faultyStore fails and damages entries as a test configures.
 type faultyStore struct {
 	tail.Store
 
-	mu       sync.Mutex
-	damaged  map[store.Position]bool
-	writeErr error // of Write
-	hang     bool  // Write waits for the end of its context
-	writes   int
-	feedErr  error // the next Follow returns it
+	mu      sync.Mutex
+	damaged map[store.Position]bool
+	writes  int
+	feedErr error // the next Follow returns it
 }
 
 func (s *faultyStore) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
@@ -122,22 +96,8 @@ func (s *faultyStore) Feed(ctx context.Context, after store.Position, fn func([]
 func (s *faultyStore) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
 	s.mu.Lock()
 	s.writes++
-	err, hang := s.writeErr, s.hang
 	s.mu.Unlock()
-	if hang {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if err != nil {
-		return err
-	}
 	return s.Store.Write(ctx, account, docs...)
-}
-
-func (s *faultyStore) set(f func(*faultyStore)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s)
 }
 
 func (s *faultyStore) written() int {
@@ -243,14 +203,21 @@ func TestEveryEntryInOrderOverRestarts(t *testing.T) {
 		commit(t, st, 3)
 		c := &recorder{}
 		consumer := tail.Consumer{Name: "c", Handler: c}
-		for _, exclusive := range []bool{true, false, false, true} {
-			n := start(t, tail.Options{Store: st, Exclusive: exclusive}, consumer)
+		var cluster tailtest.Cluster
+		for _, alone := range []bool{true, false, false, true} {
+			o, drain := tail.Options{Store: st}, func() {}
+			if !alone {
+				node := cluster.Join()
+				drain, o.Nodes = node.Drain, node
+			}
+			n := start(t, o, consumer)
 			advanceTime(time.Second)
 			commit(t, st, 2)
 			advanceTime(100 * time.Millisecond)
 			if err := n.stop(); err != nil { // before the position is saved
 				t.Fatal(err)
 			}
+			drain()
 		}
 		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || len(got) != 11 || c.starts != 4 {
 			t.Errorf("handled %v after %d starts", got, c.starts)
@@ -263,7 +230,7 @@ func TestStartPosition(t *testing.T) {
 		commit(t, st, 3)
 		oldest, newest := &recorder{}, &recorder{}
 		consumers := []tail.Consumer{{Name: "oldest", Handler: oldest}, {Name: "newest", Handler: newest, Begin: tail.Newest}}
-		n := start(t, tail.Options{Store: st, Exclusive: true}, consumers...)
+		n := start(t, tail.Options{Store: st}, consumers...)
 		advanceTime(time.Millisecond)
 		commit(t, st, 1)
 		advanceTime(time.Second)
@@ -271,7 +238,7 @@ func TestStartPosition(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A restored store has another epoch, in which saved positions are invalid.
-		start(t, tail.Options{Store: restoredStore{st}, Exclusive: true}, consumers...)
+		start(t, tail.Options{Store: restoredStore{st}}, consumers...)
 		advanceTime(time.Millisecond)
 		commit(t, st, 1)
 		advanceTime(time.Second)
@@ -294,7 +261,7 @@ func (restoredStore) Epoch() string { return "another" }
 func TestPositionWrites(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		counting := &faultyStore{Store: st}
-		start(t, tail.Options{Store: counting, Exclusive: true}, tail.Consumer{Name: "c", Handler: &recorder{}})
+		start(t, tail.Options{Store: counting}, tail.Consumer{Name: "c", Handler: &recorder{}})
 		advanceTime(time.Hour)
 		if got := counting.written(); got != 1 { // the document itself
 			t.Errorf("%d writes while idle", got)
@@ -310,118 +277,6 @@ func TestPositionWrites(t *testing.T) {
 	})
 }
 
-func TestOneNodeAtATime(t *testing.T) {
-	bubble(t, func(t *testing.T, st *pebblestore.Store) {
-		active := &activity{t: t}
-		c := &recorder{active: active}
-		consumer := tail.Consumer{Name: "c", Handler: c}
-		first := start(t, tail.Options{Store: st}, consumer)
-		advanceTime(time.Second)
-		second := start(t, tail.Options{Store: st}, consumer)
-		for range 50 {
-			commit(t, st, 1)
-			advanceTime(10 * time.Second)
-		}
-		if !first.stats(t).Running || second.stats(t).Running || c.starts != 1 {
-			t.Fatal("the lease moved while it was renewed")
-		}
-		// A clean stop is a handover, with no entry lost or repeated.
-		if err := first.stop(); err != nil {
-			t.Fatal(err)
-		}
-		commit(t, st, 1)
-		advanceTime(1100 * time.Millisecond)
-		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
-			t.Errorf("handled %v", got)
-		}
-	})
-}
-
-// TestTakeoverFromUnreachableNode: a node that cannot reach the store stops handling
-// before another one takes over, and that one waits until the lease expires.
-func TestTakeoverFromUnreachableNode(t *testing.T) {
-	for name, cut := range map[string]func(*faultyStore){
-		"unavailable": func(s *faultyStore) { s.writeErr = store.ErrUnavailable },
-		"hangs":       func(s *faultyStore) { s.hang = true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, st *pebblestore.Store) {
-				active := &activity{t: t}
-				// The holder handles entries slowly, but obeys its context.
-				slow := handler(func(ctx context.Context, entries []store.Entry) error {
-					defer active.enter()()
-					select {
-					case <-ctx.Done():
-						return ctx.Err()
-					case <-time.After(time.Duration(len(entries)) * time.Hour):
-						return nil
-					}
-				})
-				faulty := &faultyStore{Store: st}
-				first := start(t, tail.Options{Store: faulty}, tail.Consumer{Name: "c", Handler: slow})
-				advanceTime(time.Second)
-				c := &recorder{active: active}
-				second := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: c})
-				commit(t, st, 3)
-				advanceTime(time.Minute)
-				if !first.stats(t).Running || second.stats(t).Running {
-					t.Fatal("the lease moved while it was renewed")
-				}
-				faulty.set(cut)
-				advanceTime(tail.DefaultLease * 2 / 3)
-				if first.stats(t).Running || second.stats(t).Running {
-					t.Error("the holder continued, or the standby did not wait")
-				}
-				advanceTime(tail.DefaultLease)
-				if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
-					t.Errorf("handled %v", got)
-				}
-				faulty.set(func(s *faultyStore) { s.writeErr, s.hang = nil, false })
-				advanceTime(time.Minute)
-				if first.stats(t).Running || !second.stats(t).Running {
-					t.Error("the lease was regained without a write")
-				}
-			})
-		})
-	}
-}
-
-type handler func(context.Context, []store.Entry) error
-
-func (h handler) Handle(ctx context.Context, entries []store.Entry) error { return h(ctx, entries) }
-
-// TestLostAnswer: the answer to a write of the position may be lost; the node
-// continues.
-func TestLostAnswer(t *testing.T) {
-	bubble(t, func(t *testing.T, st *pebblestore.Store) {
-		c := &recorder{}
-		lossy := &lostAnswers{Store: st}
-		n := start(t, tail.Options{Store: lossy}, tail.Consumer{Name: "c", Handler: c})
-		for range 20 {
-			commit(t, st, 1)
-			advanceTime(time.Second)
-		}
-		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !n.stats(t).Running || c.starts != 1 {
-			t.Errorf("handled %v after %d starts", got, c.starts)
-		}
-	})
-}
-
-// lostAnswers loses every third answer.
-type lostAnswers struct {
-	tail.Store
-
-	n int
-}
-
-func (s *lostAnswers) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
-	err := s.Store.Write(ctx, account, docs...)
-	if s.n++; err == nil && s.n%3 == 0 {
-		return store.ErrUnknown
-	}
-	return err
-}
-
 // TestRetries: an error that does not depend on an entry is retried and never skips it,
 // even if the consumer wraps it as permanent.
 func TestRetries(t *testing.T) {
@@ -429,21 +284,18 @@ func TestRetries(t *testing.T) {
 		return &tail.PermanentError{At: entries[0].At, Err: err}
 	}
 	for name, fail := range map[string]func([]store.Entry) error{
-		"unavailable":                 func([]store.Entry) error { return store.ErrUnavailable },
-		"full":                        func([]store.Entry) error { return store.ErrFull },
-		"unknown":                     func([]store.Entry) error { return fmt.Errorf("wrapped: %w", store.ErrUnknown) },
-		"conflict":                    func([]store.Entry) error { return store.ErrConflict },
-		"a cancelled context":         func([]store.Entry) error { return context.Canceled },
-		"undeclared":                  func([]store.Entry) error { return errors.New("anything") },
-		"a panic":                     func([]store.Entry) error { panic("anything") },
-		"permanent, but unavailable":  func(e []store.Entry) error { return permanent(e, store.ErrUnavailable) },
-		"permanent, of no such entry": func([]store.Entry) error { return &tail.PermanentError{At: 9999, Err: errors.New("?")} },
+		"unavailable":                func([]store.Entry) error { return store.ErrUnavailable },
+		"full":                       func([]store.Entry) error { return store.ErrFull },
+		"unknown":                    func([]store.Entry) error { return fmt.Errorf("wrapped: %w", store.ErrUnknown) },
+		"conflict":                   func([]store.Entry) error { return store.ErrConflict },
+		"a cancelled context":        func([]store.Entry) error { return context.Canceled },
+		"permanent, but unavailable": func(e []store.Entry) error { return permanent(e, store.ErrUnavailable) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, st *pebblestore.Store) {
 				var log strings.Builder
 				bad, good := &recorder{fail: fail}, &recorder{}
-				n := start(t, tail.Options{Store: st, Exclusive: true, Log: slog.New(slog.NewTextHandler(&log, nil))},
+				n := start(t, tail.Options{Store: st, Log: slog.New(slog.NewTextHandler(&log, nil))},
 					tail.Consumer{Name: "bad", Handler: bad}, tail.Consumer{Name: "good", Handler: good})
 				commit(t, st, 5)
 				advanceTime(10 * time.Minute)
@@ -462,10 +314,85 @@ func TestRetries(t *testing.T) {
 				if s := n.stats(t); s.LagEntries != 0 || s.Lag != 0 || s.Position != entries(t, st)[4] {
 					t.Errorf("%+v", s)
 				}
-				checkStack(t, log.String(), name == "a panic")
 				if begun, ended := strings.Count(log.String(), "will retry"), strings.Count(log.String(), "recovered"); begun != 1 || ended != 1 {
 					t.Errorf("%s", log.String())
 				}
+			})
+		})
+	}
+}
+
+// TestLogFailure: consuming resumes after the log was unreadable for a while.
+func TestLogFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		c := &recorder{}
+		faulty := &faultyStore{Store: st, feedErr: store.ErrUnavailable}
+		n := start(t, tail.Options{Store: faulty}, tail.Consumer{Name: "c", Handler: c})
+		commit(t, st, 3)
+		advanceTime(time.Second)
+		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) {
+			t.Errorf("handled %v", got)
+		}
+		if s := n.stats(t); s.Retries != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+	for want, fault := range map[error]error{nil: store.ErrClosed, store.ErrFailed: store.ErrFailed} {
+		bubble(t, func(t *testing.T, st *pebblestore.Store) {
+			r := tail.New(tail.Options{Store: &faultyStore{Store: st, feedErr: fault}, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
+				tail.Consumer{Name: "c", Handler: &recorder{}}, tail.Consumer{Name: "d", Handler: &recorder{}})
+			if err := r.Run(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%v: %v", fault, err)
+			}
+		})
+	}
+}
+
+// TestPoison: an entry that fails without a reason, or with a panic, is tried three times
+// alone and then quarantined. Nothing else is, and the entries after it are handled.
+func TestPoison(t *testing.T) {
+	for name, fail := range map[string]func(store.Entry) error{
+		"an error":                    func(store.Entry) error { return errors.New("anything") },
+		"a panic":                     func(store.Entry) error { panic("anything") },
+		"permanent, of no such entry": func(store.Entry) error { return &tail.PermanentError{At: 9999, Err: errors.New("anything")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				commit(t, st, 10)
+				at := entries(t, st)
+				poison := []store.Position{at[4], at[5]}
+				tries := make(map[store.Position]int)
+				var log strings.Builder
+				c := &recorder{fail: func(entries []store.Entry) error {
+					for _, e := range entries {
+						if slices.Contains(poison, e.At) {
+							if len(entries) == 1 {
+								tries[e.At]++
+							}
+							return fail(e)
+						}
+					}
+					return nil
+				}}
+				n := start(t, tail.Options{Store: st, Log: slog.New(slog.NewTextHandler(&log, nil))}, tail.Consumer{Name: "c", Handler: c})
+				advanceTime(10 * time.Second)
+				commit(t, st, 3)
+				advanceTime(10 * time.Second)
+				want := slices.DeleteFunc(entries(t, st), func(at store.Position) bool { return slices.Contains(poison, at) })
+				if got := c.handledPositions(); !slices.Equal(got, want) {
+					t.Errorf("handled %v, want %v", got, want)
+				}
+				q, err := n.Quarantined(t.Context(), "c")
+				if err != nil || q.Count != 2 || q.Entries[0].Position != poison[0] || !strings.Contains(q.Entries[0].Reason, "anything") {
+					t.Errorf("%+v, %v", q, err)
+				}
+				if tries[poison[0]] != 3 || tries[poison[1]] != 3 {
+					t.Errorf("tries: %v", tries)
+				}
+				if s := n.stats(t); s.LagEntries != 0 || s.Quarantined != 2 {
+					t.Errorf("%+v", s)
+				}
+				checkStack(t, log.String(), name == "a panic")
 			})
 		})
 	}
@@ -488,32 +415,6 @@ func checkStack(t *testing.T, log string, panicked bool) {
 	}
 }
 
-// TestLogFailure: consuming resumes after the log was unreadable for a while.
-func TestLogFailure(t *testing.T) {
-	bubble(t, func(t *testing.T, st *pebblestore.Store) {
-		c := &recorder{}
-		faulty := &faultyStore{Store: st, feedErr: store.ErrUnavailable}
-		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
-		commit(t, st, 3)
-		advanceTime(time.Second)
-		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) {
-			t.Errorf("handled %v", got)
-		}
-		if s := n.stats(t); s.Retries != 1 {
-			t.Errorf("%+v", s)
-		}
-	})
-	for want, fault := range map[error]error{nil: store.ErrClosed, store.ErrFailed: store.ErrFailed} {
-		bubble(t, func(t *testing.T, st *pebblestore.Store) {
-			r := tail.New(tail.Options{Store: &faultyStore{Store: st, feedErr: fault}, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
-				tail.Consumer{Name: "c", Handler: &recorder{}}, tail.Consumer{Name: "d", Handler: &recorder{}})
-			if err := r.Run(t.Context()); !errors.Is(err, want) {
-				t.Errorf("%v: %v", fault, err)
-			}
-		})
-	}
-}
-
 // TestQuarantine: a poison entry is quarantined, and no other.
 func TestQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
@@ -530,7 +431,7 @@ func TestQuarantine(t *testing.T) {
 			return nil
 		}
 		consumers := []tail.Consumer{{Name: "c", Handler: c}, {Name: "all", Handler: all, Damaged: true}}
-		n := start(t, tail.Options{Store: faulty, Exclusive: true}, consumers...)
+		n := start(t, tail.Options{Store: faulty}, consumers...)
 		advanceTime(time.Second)
 		if got := c.handledPositions(); !slices.Equal(got, []store.Position{at[0], at[2], at[3], at[7], at[8], at[9]}) {
 			t.Errorf("handled %v", got)
@@ -557,7 +458,7 @@ func TestQuarantine(t *testing.T) {
 			t.Fatal(err)
 		}
 		// An entry that is handled again is not counted again.
-		again := start(t, tail.Options{Store: lostPositions{faulty}, Exclusive: true}, consumers[0])
+		again := start(t, tail.Options{Store: lostPositions{faulty}}, consumers[0])
 		advanceTime(time.Second)
 		if q, err := again.Quarantined(t.Context(), "c"); err != nil || q.Count != 4 || len(c.handledPositions()) != 12 {
 			t.Errorf("%+v, %v, %v", q, err, c.handledPositions())
@@ -585,7 +486,7 @@ func TestReasonsFitTheQuarantine(t *testing.T) {
 			c := &recorder{fail: func(entries []store.Entry) error {
 				return &tail.PermanentError{At: entries[0].At, Err: errors.New(strings.Repeat(text, 1000))}
 			}}
-			n := start(t, tail.Options{Store: st, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
+			n := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: c})
 			advanceTime(time.Minute)
 			q, err := n.Quarantined(t.Context(), "c")
 			if err != nil || q.Count != tail.MaxQuarantined+1 || len(q.Entries) != tail.MaxQuarantined {
@@ -604,7 +505,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 			faulty.damaged[at] = true
 		}
 		c := &recorder{}
-		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
+		n := start(t, tail.Options{Store: faulty}, tail.Consumer{Name: "c", Handler: c})
 		advanceTime(time.Second)
 		q, err := n.Quarantined(t.Context(), "c")
 		if err != nil || q.Count != tail.MaxQuarantined+10 || len(q.Entries) != tail.MaxQuarantined || len(c.handledPositions()) != 10 {

@@ -1,15 +1,19 @@
 package tail_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/membership"
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 	"porchlight.dev/porchlight/internal/tail"
@@ -19,10 +23,12 @@ import (
 // URL of the store and that of the system account.
 const nodeEnv = "TAIL_TEST_NATS"
 
-// nodeLease is long enough for a slow machine, and short enough for a test.
-const nodeLease = 4 * time.Second
+// nodeTimes are long enough for a slow machine, and short enough for a test.
+func nodeTimes() membership.Times {
+	return membership.Times{Interval: 200 * time.Millisecond, IsolatedAfter: 3 * time.Second, DeadAfter: 6 * time.Second}
+}
 
-// nodeProcess consumes until the parent closes its standard input, or kills it.
+// runNodeProcess consumes until the parent closes its standard input, or kills it.
 func runNodeProcess(dir, urls string) error {
 	url, system, _ := strings.Cut(urls, " ")
 	st, err := natsstore.Open(context.Background(), url, natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: system, Timeout: enginetest.Timeout})
@@ -33,17 +39,60 @@ func runNodeProcess(dir, urls string) error {
 	if err != nil {
 		return err
 	}
-	o := tail.Options{Store: st, Lease: nodeLease, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- tail.New(o, tail.Consumer{Name: "diary", Handler: entryWriter{to}}).Run(ctx) }()
-	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
+	members := membership.New(membership.Options{Store: st, Clock: time.Now, Times: nodeTimes(), Facts: membership.Facts{Reads: membership.ThisVersion()}})
+	if err := members.Join(ctx); err != nil {
+		return err
+	}
+	consumers := tail.New(tail.Options{Store: st, Nodes: members, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
+		tail.Consumer{Name: "diary", Handler: entryWriter{to}})
+	ended := make(chan error, 2)
+	go func() { ended <- consumers.Run(ctx) }()
+	go func() { ended <- members.Run(ctx) }()
+	if _, err := os.Stdout.WriteString("ready\n" + members.Self() + "\n"); err != nil {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes standard input
+	members.Leave(ctx)
 	stop()
-	return errors.Join(<-ended, st.Close())
+	return errors.Join(<-ended, <-ended, st.Close())
+}
+
+// A nodeProcess is a running child.
+type nodeProcess struct {
+	cmd *exec.Cmd
+	in  io.Closer
+	id  string // its incarnation
+}
+
+func startNode(t *testing.T, dir, env string) nodeProcess {
+	t.Helper()
+	cmd, in, out := startChild(t, dir, env)
+	id, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nodeProcess{cmd, in, strings.TrimSpace(id)}
+}
+
+// awaitHolder waits until one of the nodes runs the consumer, and returns it and the other one.
+func awaitHolder(t *testing.T, st store.Store, a, b nodeProcess) (holder, other nodeProcess) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		docs, err := st.Load(t.Context(), "", store.Key{Collection: "consumer", Key: "diary"})
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case len(docs) == 0:
+		case strings.Contains(string(docs[0].Value), a.id):
+			return a, b
+		case strings.Contains(string(docs[0].Value), b.id):
+			return b, a
+		}
+	}
+	t.Fatal("no node runs the consumer")
+	return a, b
 }
 
 // TestTakeoverBetweenProcesses: one of two processes on a store consumes. When it is
@@ -60,25 +109,26 @@ func TestTakeoverBetweenProcesses(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
-	node := nodeEnv + "=" + nats.URL() + " " + nats.SystemURL()
+	env := nodeEnv + "=" + nats.URL() + " " + nats.SystemURL()
 	commit(t, st, 1)
-	first, firstIn, _ := startChild(t, dir, node)
+	first := startNode(t, dir, env)
 	awaitLines(t, dir, 1)
-	second, secondIn, _ := startChild(t, dir, node)
+	second := startNode(t, dir, env)
 	commit(t, st, 10)
 	awaitLines(t, dir, 11)
-	if err := first.Process.Kill(); err != nil {
+	holder, other := awaitHolder(t, st, first, second)
+	if err := holder.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = first.Wait() // it was killed
-	_ = firstIn.Close()
+	_ = holder.cmd.Wait() // it was killed
+	_ = holder.in.Close()
 	before := countLines(t, dir)
 	commit(t, st, 10)
 	awaitLines(t, dir, before+10)
-	if err := secondIn.Close(); err != nil { // a clean stop
+	if err := other.in.Close(); err != nil { // a clean stop
 		t.Fatal(err)
 	}
-	if err := second.Wait(); err != nil {
+	if err := other.cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	checkLogFile(t, st, logFile(dir))

@@ -20,6 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/tail/tailtest"
 	"porchlight.dev/porchlight/internal/watch"
 )
 
@@ -36,8 +37,10 @@ type logStore interface {
 type watchNode struct {
 	*testing.T
 	*watch.Registry
-	store logStore
-	stop  func()
+	store     logStore
+	node      *tailtest.Node // nil: there are no others
+	consumers *tail.Runtime
+	stop      func()
 
 	mu        sync.Mutex
 	delivered []watch.Watch
@@ -70,11 +73,26 @@ func newWatchNode(t *testing.T, st logStore) *watchNode {
 }
 
 // startShared starts one of several nodes on a store.
-func startShared(t *testing.T, st logStore) *watchNode {
+func startShared(t *testing.T, st logStore, cluster *tailtest.Cluster) *watchNode {
 	n := newWatchNode(t, st)
-	n.Exclusive = false
+	n.Exclusive, n.node = false, cluster.Join()
 	n.run()
 	return n
+}
+
+// startPair starts two nodes on a store, and returns the one that fires watches first.
+func startPair(t *testing.T, st logStore) (firing, other *watchNode) {
+	t.Helper()
+	var cluster tailtest.Cluster
+	firing, other = startShared(t, st, &cluster), startShared(t, st, &cluster)
+	advanceTime(3 * time.Second)
+	if other.consumers.Running() > 0 {
+		firing, other = other, firing
+	}
+	if firing.consumers.Running() != 1 || other.consumers.Running() != 0 {
+		t.Error("not exactly one node fires watches")
+	}
+	return firing, other
 }
 
 // startWatches starts a node without streams.
@@ -87,10 +105,17 @@ func startWatches(t *testing.T, st logStore) *watchNode {
 func (n *watchNode) run() {
 	ctx, cancel := context.WithCancel(n.Context())
 	ended := make(chan error, 2)
-	consumers := tail.New(tail.Options{Store: n.store, Exclusive: n.Exclusive, Clock: time.Now, Log: n.Log}, n.Consumer())
+	o := tail.Options{Store: n.store, Clock: time.Now, Log: n.Log}
+	if n.node != nil {
+		o.Nodes = n.node
+	}
+	n.consumers = tail.New(o, n.Consumer())
 	go func() { ended <- n.Registry.Run(ctx) }()
-	go func() { ended <- consumers.Run(ctx) }()
+	go func() { ended <- n.consumers.Run(ctx) }()
 	n.stop = sync.OnceFunc(func() {
+		if n.node != nil {
+			n.node.Drain()
+		}
 		cancel()
 		if err := errors.Join(<-ended, <-ended); err != nil {
 			n.Error(err)
@@ -402,15 +427,12 @@ func TestWatchesSurviveRestart(t *testing.T) {
 	})
 }
 
-// TestWatchesOfTwoNodes: the node with the log's lease fires watches that another node
+// TestWatchesOfTwoNodes: the node that runs the consumer fires watches that another node
 // created, and the node with the stream delivers them.
 func TestWatchesOfTwoNodes(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		reader := startShared(t, st)
-		advanceTime(deliveryTime)
-		other := startShared(t, st)
+		reader, other := startPair(t, st)
 		other.open()
-		advanceTime(deliveryTime)
 		other.createWatch("alice", presence.Available)
 		deleted := other.createWatch("dave", presence.Available)
 		advanceTime(3 * time.Second)
@@ -657,11 +679,8 @@ func TestPendingWatchesAreRetried(t *testing.T) {
 // reads of the nodes' shared document than it holds, and none is missed.
 func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		holder := startShared(t, st)
-		advanceTime(deliveryTime)
-		other := startShared(t, st)
+		holder, other := startPair(t, st)
 		other.open()
-		advanceTime(deliveryTime)
 		const owners = 600
 		for i := range owners {
 			_, err := other.Create(t.Context(), watch.Watch{
@@ -833,9 +852,7 @@ func TestLostAnswerOfFiring(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		watchBubble(t, func(t *testing.T, st logStore) {
 			losing := &lostAnswers{logStore: st, left: 1}
-			n := startShared(t, losing)
-			advanceTime(deliveryTime)
-			other := startShared(t, st)
+			n, other := startPair(t, losing)
 			for _, node := range []*watchNode{n, other} {
 				node.open()
 			}

@@ -56,6 +56,7 @@ type Deliverer struct {
 	dispatch dispatcher
 	count    counters
 	logs     attemptLogSet
+	working  chan struct{} // one element: held while a term runs
 
 	mu      sync.Mutex                // guards the fields below
 	term    context.Context           //nolint:containedctx // of the consumer; nil: none has begun
@@ -69,6 +70,7 @@ func NewDeliverer(o DelivererOptions) *Deliverer {
 	return &Deliverer{
 		DelivererOptions: o,
 		logs:             attemptLogSet{added: make(chan struct{}, 1), logs: make(map[store.Key]*attemptLog)},
+		working:          make(chan struct{}, 1),
 		begun:            make(chan struct{}),
 		clients:          make(map[store.Key]*Attachment),
 	}
@@ -102,6 +104,15 @@ func (h handler) Handle(_ context.Context, entries []store.Entry) error {
 	return nil
 }
 
+// Stop waits until no attempt of the term is being made.
+func (h handler) Stop(ctx context.Context) {
+	select {
+	case h.d.working <- struct{}{}:
+		<-h.d.working
+	case <-ctx.Done():
+	}
+}
+
 // currentTerm returns the newest term, and a channel that is closed when another begins.
 func (d *Deliverer) currentTerm() (context.Context, <-chan struct{}) {
 	d.mu.Lock()
@@ -128,6 +139,8 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 // runTerm runs a worker for each subscription until the term or ctx ends.
 func (d *Deliverer) runTerm(ctx, term context.Context) {
+	d.working <- struct{}{}
+	defer func() { <-d.working }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(term, cancel)()

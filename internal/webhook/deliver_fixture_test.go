@@ -239,7 +239,7 @@ type fixture struct {
 	profiles []webhook.Profile
 	forms    []webhook.Form // beside noteForm
 	d        *webhook.Deliverer
-	shared   bool          // other nodes have the store open
+	nodes    tail.Nodes    // nil: no other node has the store open
 	ahead    time.Duration // of the deliverer's clock
 	log      *slog.Logger
 	stop     func()
@@ -279,7 +279,7 @@ func (f *fixture) start() {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
-	consumers := tail.New(tail.Options{Store: f.use, Exclusive: !f.shared && !enginetest.OnNATS(), Clock: time.Now, Log: f.d.Log}, f.d.Consumer())
+	consumers := tail.New(tail.Options{Store: f.use, Nodes: f.nodes, Clock: time.Now, Log: f.d.Log}, f.d.Consumer())
 	go func() { ended <- f.d.Run(ctx) }()
 	go func() { ended <- consumers.Run(ctx) }()
 	f.stop = sync.OnceFunc(func() {

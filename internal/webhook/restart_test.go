@@ -17,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/tail/tailtest"
 	"porchlight.dev/porchlight/internal/webhook"
 )
 
@@ -174,19 +175,19 @@ func testRestarts(t *testing.T, st *pebblestore.Store, seed uint64, crashes bool
 	}
 }
 
-// TestTakeover: of two nodes only the one with the lease delivers. When it dies, the
+// TestTakeover: of two nodes only the one that runs the consumer delivers. When it dies, the
 // other one goes on, and nothing is lost.
 func TestTakeover(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		s := subscription("one")
 		first, second := newFixture(t, st, s), newFixture(t, st, s)
 		second.network = first.network
+		var cluster tailtest.Cluster
+		node := cluster.Join()
 		mortal := &mortalStore{Store: st}
-		first.use = mortal
-		first.shared, second.shared = true, true
+		first.use, first.nodes = mortal, node
 		first.start()
 		advance(time.Second)
-		second.start()
 		e := first.network.endpoint(s.URL)
 		for i := range 50 {
 			first.change(userNumber(i % 3))
@@ -195,10 +196,14 @@ func TestTakeover(t *testing.T) {
 		if n := e.count(); n != 50 {
 			t.Errorf("%d requests for 50 events", n)
 		}
+		mortal.dead.Store(true)
+		node.Silence()
+		second.nodes = cluster.Join()
+		second.start()
+		advance(time.Second)
 		if _, err := second.d.Status(s); err == nil {
-			t.Error("the node without the lease delivers")
+			t.Error("another node delivers before the first was declared dead")
 		}
-		mortal.dead.Store(true) // it cannot renew its lease
 		for i := range 50 {
 			first.change(userNumber(i % 3))
 			time.Sleep(500 * time.Millisecond)
@@ -208,10 +213,42 @@ func TestTakeover(t *testing.T) {
 			t.Errorf("missing: %v", lost)
 		}
 		if _, err := first.d.Status(s); err == nil {
-			t.Error("the node that lost the lease delivers")
+			t.Error("the node that was declared dead delivers")
 		}
 		if _, err := second.d.Status(s); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestHandover: when a consumer moves to another node, in the middle of deliveries, every
+// event is delivered once.
+func TestHandover(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		first, second := newFixture(t, st, s), newFixture(t, st, s)
+		second.network = first.network
+		var cluster tailtest.Cluster
+		node := cluster.Join()
+		first.nodes, second.nodes = node, cluster.Join()
+		first.start()
+		second.start()
+		advance(3 * time.Second)
+		e := first.network.endpoint(s.URL)
+		e.set(func(int, *webhook.Request) reply { return reply{status: 204, after: 1900 * time.Millisecond} })
+		for i := range 100 {
+			if i == 50 {
+				if _, err := first.d.Status(s); err != nil { // the other one delivers: let that move
+					node = second.nodes.(*tailtest.Node) //nolint:errcheck // it is one
+				}
+				node.Drain()
+			}
+			first.change(userNumber(i % 3))
+			time.Sleep(20 * time.Millisecond)
+		}
+		advance(2 * time.Minute)
+		if lost := first.missing(e); len(lost) > 0 || e.count() != 100 {
+			t.Errorf("%d requests for 100 events, missing: %v", e.count(), lost)
 		}
 	})
 }

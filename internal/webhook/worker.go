@@ -17,7 +17,7 @@ const (
 	// saveIdleEvery is how often the position is saved if nothing was delivered.
 	saveIdleEvery = time.Minute
 	// stopTimeout is how long attempts that were begun may take at a stop. It is well
-	// below the margin between the end of a lease and a takeover.
+	// below the time between the isolation of a node and a takeover.
 	stopTimeout = 2 * time.Second
 	// minWindow is the least number of tasks of a lane.
 	minWindow = 64

@@ -19,7 +19,6 @@ import (
 
 	"porchlight.dev/porchlight/internal/eventsocket"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/webhook"
 	. "porchlight.dev/porchlight/internal/zoomapi"
@@ -79,7 +78,7 @@ func (f *socketFixture) start() {
 	f.sockets = &eventsocket.Sockets{Access: f.Authority, Clock: time.Now, Log: log}
 	f.serve(options{access: f.access, events: &Events{Subscriptions: f.registry, Deliveries: deliverer, Sockets: f.sockets}})
 	f.handler.Store(&f.Handler)
-	consumers := tail.New(tail.Options{Store: f.store, Exclusive: !enginetest.OnNATS(), Clock: time.Now, Log: log}, deliverer.Consumer())
+	consumers := tail.New(tail.Options{Store: f.store, Clock: time.Now, Log: log}, deliverer.Consumer())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{f.registry.Run, deliverer.Run, consumers.Run} {

@@ -298,7 +298,7 @@ func TestConsumersContinue(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		r.want, r.enough = written, cancel
-		run := tail.New(tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}, tail.Consumer{Name: "reader", Handler: r})
+		run := tail.New(tail.Options{Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}, tail.Consumer{Name: "reader", Handler: r})
 		if err := run.Run(ctx); !errors.Is(err, context.Canceled) && err != nil {
 			t.Fatal(err)
 		}
