@@ -22,6 +22,7 @@ type Authority struct {
 	issued    issuance
 	scopes    scopeTable
 	onRevoke  func(*Revocation) // or nil
+	onChange  func(*Revocation) // or nil
 
 	onGrantEnd func(context.Context, presence.AccountID, presence.UserID, presence.AppID) // or nil
 }
@@ -30,7 +31,10 @@ type Authority struct {
 // tokens. aliases are the dialects' names of scopes.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
-	dir.OnUserState(a.cache.invalidateAll)
+	dir.OnUserState(func(account presence.AccountID, user presence.UserID) {
+		a.cache.invalidateAll()
+		a.changed(&Revocation{Account: account, User: user, All: user == ""})
+	})
 	return a
 }
 

@@ -72,6 +72,7 @@ func (a *Authority) newOneTime(ctx context.Context, k *oneTimeKind, v oneTime) (
 	if err := a.docs.Write(ctx, system, k.doc(v, digest, "")); err != nil {
 		return "", "", fmt.Errorf("make a %s: %w", k.name, err)
 	}
+	a.announceIssued()
 	return code, digest, nil
 }
 

@@ -1,35 +1,38 @@
 package auth
 
 import (
+	"encoding/json"
 	"slices"
 
 	"porchlight.dev/porchlight/internal/presence"
 )
 
 // A Revocation is why tokens of an account are valid no more: they were removed, their
-// app or user was deleted, or the account was suspended or deleted. One of its fields is
-// set beside Account and Why.
+// app or user was deleted, or the account was suspended or deleted. Either it is of some tokens,
+// or one of its fields is set beside Account and Why.
 type Revocation struct {
 	Account presence.AccountID
-	Tokens  []string // ids
-	Family  string   // see Token
+	Family  string // see Token
 	App     presence.AppID
 	User    presence.UserID
 	All     bool // the account's
 	// Why a token that it ended is refused: ErrInvalidToken, or ErrSuspended.
 	Why error
+
+	tokens []digest
 }
 
 // Covers reports whether it ended the token of p.
 func (r *Revocation) Covers(p *Principal) bool {
+	if len(r.tokens) > 0 {
+		return slices.Contains(r.tokens, p.digest)
+	}
 	if p.Account != r.Account {
 		return false
 	}
 	switch {
 	case r.All:
 		return true
-	case len(r.Tokens) > 0:
-		return slices.Contains(r.Tokens, p.TokenID)
 	case r.Family != "":
 		return p.Family == r.Family
 	case r.App != "":
@@ -43,6 +46,68 @@ func (r *Revocation) Covers(p *Principal) bool {
 // nodes show in Recheck only. Set it once, before anything is served. fn must not
 // wait.
 func (a *Authority) OnRevoke(fn func(*Revocation)) { a.onRevoke = fn }
+
+// OnChange has fn called with each revocation and each other change that was made here and
+// that other nodes must not learn of from their caches, for Forget on those nodes. The tokens
+// that such a change covers may still be valid. Set it once, before anything is served. fn
+// must not wait.
+func (a *Authority) OnChange(fn func(*Revocation)) { a.onChange = fn }
+
+func (a *Authority) changed(r *Revocation) {
+	if a.onChange != nil {
+		a.onChange(r)
+	}
+}
+
+// announceIssued lets other nodes accept what was made here just now: see store.Messenger.
+func (a *Authority) announceIssued() { a.changed(new(Revocation)) }
+
+// Forget discards what is cached of the tokens that a change on another node covers.
+func (a *Authority) Forget(r *Revocation) {
+	for i := range r.tokens {
+		a.cache.invalidate(&r.tokens[i])
+	}
+	if len(r.tokens) == 0 && r.CoversAny() {
+		a.cache.invalidateAll()
+	}
+}
+
+// CoversAny reports whether r may cover a token.
+func (r *Revocation) CoversAny() bool {
+	return len(r.tokens) > 0 || r.All || r.Family != "" || r.App != "" || r.User != ""
+}
+
+// A revocationMessage is a Revocation as other nodes get it.
+type revocationMessage struct {
+	Account presence.AccountID `json:"account,omitempty"`
+	Digests []string           `json:"sha256,omitempty"` // of tokens
+	Family  string             `json:"family_sha256,omitempty"`
+	App     presence.AppID     `json:"app,omitempty"`
+	User    presence.UserID    `json:"user,omitempty"`
+	All     bool               `json:"all,omitempty"`
+}
+
+// MarshalJSON encodes r for other nodes, without the reason: they read that.
+func (r *Revocation) MarshalJSON() ([]byte, error) {
+	m := revocationMessage{Account: r.Account, Family: r.Family, App: r.App, User: r.User, All: r.All}
+	for i := range r.tokens {
+		m.Digests = append(m.Digests, r.tokens[i].hex())
+	}
+	return json.Marshal(m)
+}
+
+// UnmarshalJSON decodes what MarshalJSON encoded.
+func (r *Revocation) UnmarshalJSON(b []byte) error {
+	var m revocationMessage
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	*r = Revocation{Account: m.Account, Family: m.Family, App: m.App, User: m.User, All: m.All}
+	for _, text := range m.Digests {
+		r.tokens = append(r.tokens, digestOfHex(text))
+	}
+	return nil
+}
 
 // RevokeAccount reports that the tokens of an account are refused from now on: with
 // ErrSuspended if it was suspended, or ErrInvalidToken if it was deleted.
@@ -58,4 +123,5 @@ func (a *Authority) revoked(r *Revocation) {
 	if a.onRevoke != nil {
 		a.onRevoke(r)
 	}
+	a.changed(r)
 }

@@ -40,6 +40,7 @@ func (a *Authority) NewTicket(ctx context.Context, p *Principal) (ticket string,
 	if err := a.docs.Write(ctx, system, doc); err != nil {
 		return "", time.Time{}, fmt.Errorf("make a ticket: %w", err)
 	}
+	a.announceIssued()
 	return ticket, expires, nil
 }
 

@@ -92,6 +92,7 @@ func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Tok
 	if err := a.docs.Write(ctx, system, t.secretDoc(account, d.hex())); err != nil {
 		return Token{}, "", fmt.Errorf("issue token: %w", err)
 	}
+	a.announceIssued()
 	return t, text, nil
 }
 
@@ -236,7 +237,11 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	if !ok {
 		return ErrNoSuchToken
 	}
-	defer a.cache.invalidate(&d) // even if it does not exist: an earlier revocation may have been made without an answer
+	// Even if it does not exist: an earlier revocation may have been made without an answer.
+	defer func() {
+		a.cache.invalidate(&d)
+		a.changed(&Revocation{tokens: []digest{d}})
+	}()
 	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
 		if err != nil {
@@ -258,7 +263,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
-		a.revoked(&Revocation{Account: v.Account, Tokens: []string{v.ID}})
+		a.revoked(&Revocation{Account: v.Account, tokens: []digest{d}})
 		listed, err := a.docs.Load(ctx, v.Account, tokenKey(v.ID))
 		if err == nil {
 			err = a.remove(ctx, v.Account, listed)
@@ -318,7 +323,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 	keys, deletions := make([]store.Key, 0, len(listed)), make([]store.Doc, 0, len(listed))
 	revocation := &Revocation{Account: account}
 	for i := range listed {
-		t, hex, err := a.tokenOf(&listed[i])
+		_, hex, err := a.tokenOf(&listed[i])
 		if err != nil {
 			return err
 		}
@@ -326,7 +331,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		defer a.cache.invalidate(&d)
 		keys = append(keys, secretKey(hex))
 		deletions = append(deletions, document.Deletion(&listed[i]))
-		revocation.Tokens = append(revocation.Tokens, t.ID)
+		revocation.tokens = append(revocation.tokens, d)
 	}
 	secrets, err := a.docs.Load(ctx, system, keys...)
 	if err != nil {
@@ -337,6 +342,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 	}
 	if len(secrets) > 0 {
 		if err := a.docs.Write(ctx, system, secrets...); err != nil {
+			a.changed(revocation) // it may have been stored
 			return err
 		}
 	}

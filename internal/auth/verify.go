@@ -17,9 +17,10 @@ import (
 // verifiedAtOnce is how many tokens are read at once.
 const verifiedAtOnce = 500
 
-// Recheck returns for each principal nil if its token is still valid, or the error of
-// Authenticate. It is for streams, which outlive a request: it reads many tokens at once,
-// each only as often as MaxStale requires.
+// Recheck returns for each principal nil if its token still allows what it has, or the error
+// of Authenticate; ErrInvalidToken for one that has lost a scope, whose client may begin
+// again with what is left. It is for streams, which outlive a request: it reads many tokens
+// at once, each only as often as MaxStale requires.
 func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []error {
 	errs := make([]error, len(principals))
 	now := a.clock()
@@ -32,7 +33,7 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 		}
 		found := a.cache.recent(&p.digest, now)
 		if found != nil {
-			if errs[i] = found.Value.check(now); errs[i] == nil {
+			if errs[i] = found.Value.allows(p, now); errs[i] == nil {
 				a.renewIfDue(ctx, found.Value.principal, now)
 			}
 			continue
@@ -47,17 +48,26 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 		return errs
 	}
 	verdicts := a.verdicts(ctx, stale)
+	now = a.clock()
 	for i, index := range indexes {
 		if index > 0 {
-			errs[i] = verdicts[index-1]
+			errs[i] = verdicts[index-1].allows(principals[i], now)
 		}
 	}
 	return errs
 }
 
-// verdicts returns the errors of Recheck for tokens without a recent answer. It reads
-// each token once.
-func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
+// allows is check for a principal of the token from before.
+func (v *verdict) allows(p *Principal, now time.Time) error {
+	err := v.check(now)
+	if err == nil && !p.Scopes.Within(v.principal.Scopes) {
+		return ErrInvalidToken
+	}
+	return err
+}
+
+// verdicts verifies tokens without a recent answer. It reads each token once.
+func (a *Authority) verdicts(ctx context.Context, stale []digest) []*verdict {
 	places := make(map[digest]int, len(stale)) // in distinct
 	distinct := make([]digest, 0, len(stale))
 	for _, d := range stale {
@@ -66,18 +76,17 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 			distinct = append(distinct, d)
 		}
 	}
-	found := make([]error, 0, len(distinct))
+	found := make([]*verdict, 0, len(distinct))
 	for part := range slices.Chunk(distinct, verifiedAtOnce) {
-		now := a.clock()
-		for _, answer := range a.verify(ctx, part, now) {
-			found = append(found, answer.Value.check(now))
+		for _, answer := range a.verify(ctx, part, a.clock()) {
+			found = append(found, &answer.Value)
 		}
 	}
-	errs := make([]error, len(stale))
+	all := make([]*verdict, len(stale))
 	for i, d := range stale {
-		errs[i] = found[places[d]]
+		all[i] = found[places[d]]
 	}
-	return errs
+	return all
 }
 
 // verify reads what there is about tokens, and remembers the answers. The error of an

@@ -69,7 +69,7 @@ func deletedAccountKey(id presence.AccountID) store.Key {
 // tokens is valid, and writes further documents of the server in the same write. What
 // the account has in the store stays, for the caller to delete.
 func (d *Directory) DeleteAccount(ctx context.Context, id presence.AccountID, with ...store.Doc) error {
-	defer d.notifyUserState()
+	defer d.notifyUserState(id, "")
 	return document.Again(func() error {
 		account, err := d.Account(ctx, id)
 		if err != nil {
@@ -208,7 +208,7 @@ func (d *Directory) UpdateAccount(ctx context.Context, before Account, change Ac
 	if after == before {
 		return before, nil
 	}
-	defer d.notifyUserState()
+	defer d.notifyUserState(before.ID, "")
 	if err := d.docs.Write(ctx, system, after.doc(before.Version)); err != nil {
 		return Account{}, fmt.Errorf("update account %s: %w", before.ID, err)
 	}

@@ -109,7 +109,7 @@ type Directory struct {
 	clock            func() time.Time
 	emails           *cache.Table[address, presence.UserID]
 	onContactsChange func(presence.AccountID, presence.UserID) // or nil
-	onUserState      func()                                    // or nil
+	onUserState      func(presence.AccountID, presence.UserID) // or nil
 	adopted          sync.Map                                  // presence.AccountID to true; see adoptGroups
 	adopting         sync.Mutex                                // one at a time
 	// counting is locked while a user of an account with a limit is created.
@@ -131,13 +131,13 @@ func New(st store.Store, clock func() time.Time) *Directory {
 }
 
 // OnUserState has fn called after each change that was made here of what tokens depend
-// on: whether a user is there and active, its role, and what is known of an account. Set it once, before
-// anything is served. fn must not wait.
-func (d *Directory) OnUserState(fn func()) { d.onUserState = fn }
+// on: whether a user is there and active, its role, and, with the user "", what is known of
+// an account. Set it once, before anything is served. fn must not wait.
+func (d *Directory) OnUserState(fn func(presence.AccountID, presence.UserID)) { d.onUserState = fn }
 
-func (d *Directory) notifyUserState() {
+func (d *Directory) notifyUserState(account presence.AccountID, user presence.UserID) {
 	if d.onUserState != nil {
-		d.onUserState()
+		d.onUserState(account, user)
 	}
 }
 

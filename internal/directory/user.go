@@ -217,7 +217,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	d.emails.Invalidate(address{account, from})
 	d.emails.Invalidate(address{account, to})
 	if before.Active != u.Active || before.Role != u.Role {
-		d.notifyUserState()
+		d.notifyUserState(account, u.ID)
 	}
 	if err != nil {
 		return fmt.Errorf("update user %s: %w", u.ID, err)
@@ -271,7 +271,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.Invalidate(address{account, emailForm(u.Email)})
-		d.notifyUserState()
+		d.notifyUserState(account, id)
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}

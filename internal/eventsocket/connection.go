@@ -44,6 +44,7 @@ type connection struct {
 
 	opened  chan struct{} // closed when the first frame was written
 	written chan struct{} // an event was written
+	recheck chan struct{} // the token is to be checked now
 	sent    atomic.Uint64 // how many were
 	heard   atomic.Int64  // when the last heartbeat came, in nanoseconds
 	frames  quota.Bucket  // of the reader
@@ -234,6 +235,7 @@ func (c *connection) check(ctx context.Context) error {
 	for {
 		select {
 		case <-ticker.C:
+		case <-c.recheck:
 		case <-ctx.Done():
 			return nil
 		}

@@ -125,6 +125,7 @@ func (s *Sockets) Serve(w http.ResponseWriter, r *http.Request, p *auth.Principa
 	}
 	c := &connection{
 		sockets: s, principal: p, format: f, release: release, opened: make(chan struct{}), written: make(chan struct{}, 1),
+		recheck: make(chan struct{}, 1),
 	}
 	var ctx context.Context
 	ctx, c.end = context.WithCancelCause(context.WithoutCancel(r.Context()))
@@ -157,6 +158,21 @@ func (s *Sockets) Refuse(w http.ResponseWriter, r *http.Request, frame []byte, c
 		_ = ws.Close(websocket.StatusCode(code), text)
 	}()
 	return nil
+}
+
+// Recheck checks the tokens of some connections now.
+func (s *Sockets) Recheck(covered func(*auth.Principal) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		if !covered(c.principal) {
+			continue
+		}
+		select {
+		case c.recheck <- struct{}{}:
+		default: // it is about to be checked
+		}
+	}
 }
 
 // Suspend opens no connections until Resume, and ends the open ones as Drain does.

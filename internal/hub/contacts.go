@@ -91,7 +91,7 @@ func usersOf(edges []ContactEdge) []presence.UserID {
 }
 
 // ContactsChanged has a user's streams follow the user's present contacts. It does not
-// wait. Changes that another node made are found within contactsEvery.
+// wait. Changes of which nobody calls it are found within contactsEvery.
 func (h *Hub) ContactsChanged(account presence.AccountID, owner presence.UserID) {
 	streams := h.followingContacts(account, owner)
 	if len(streams) == 0 {

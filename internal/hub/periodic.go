@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,10 +58,22 @@ func (b *streamBuffer) forEach(h *Hub, do func(*Stream)) {
 
 // checkAll ends the streams whose viewers have lost access.
 func (h *Hub) checkAll(ctx context.Context, b *streamBuffer) {
-	b.viewers = b.viewers[:0]
-	defer func() { clear(b.viewers) }()
 	b.streams = h.appendAll(b.streams[:0])
 	defer clear(b.streams)
+	h.check(ctx, b)
+}
+
+// Recheck is checkAll for some viewers, before its next round.
+func (h *Hub) Recheck(ctx context.Context, covered func(view.Viewer) bool) {
+	streams := slices.DeleteFunc(h.all(), func(s *Stream) bool { return !covered(s.viewer) })
+	if len(streams) > 0 {
+		h.check(ctx, &streamBuffer{streams: streams})
+	}
+}
+
+func (h *Hub) check(ctx context.Context, b *streamBuffer) {
+	b.viewers = b.viewers[:0]
+	defer func() { clear(b.viewers) }()
 	for _, s := range b.streams {
 		b.viewers = append(b.viewers, s.viewer)
 	}

@@ -2,9 +2,13 @@ package server
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -37,3 +41,9 @@ func (s *Server) BackUp(ctx context.Context) error { return s.schedule.Once(ctx)
 
 // Metrics is the registry of what /metrics exports.
 func (s *Server) Metrics() *prometheus.Registry { return s.metrics }
+
+// ConnectNode connects a node of a test to others, until ctx ends.
+func ConnectNode(ctx context.Context, messenger store.Messenger, dir *directory.Directory, authority *auth.Authority, h *hub.Hub) (run func() error) {
+	m := newNodeMessages(messenger, dir, authority, h, nil, slog.New(slog.DiscardHandler))
+	return func() error { return m.run(ctx) }
+}

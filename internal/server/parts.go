@@ -47,6 +47,9 @@ func (s *Server) parts() []*part {
 		{name: "deletions of accounts", start: func(ctx context.Context) error { s.tenants.Run(ctx); return nil }},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
+	if s.messages != nil {
+		all = append(all, &part{name: "messages of nodes", start: s.messages.run})
+	}
 	if s.limits.gate != nil {
 		all = append(all, &part{name: "overload", start: s.watchQueue})
 	}

@@ -104,6 +104,7 @@ type Server struct {
 	limits      limits
 
 	members     *membership.Members
+	messages    *nodeMessages // nil: no other node serves the store, or nodes cannot send any
 	deadNodes   *deadQueue
 	audit       *audit.Log
 	publisher   *publish.Publisher

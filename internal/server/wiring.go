@@ -92,6 +92,7 @@ func (s *Server) compose() {
 	}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log, s.tracer())
 	s.hub.OnChange(s.publisher.Observe)
+	s.connectNodes(dir, authority)
 	site := siteOf(&s.config)
 	s.audit.Accounts = accountsOf(dir)
 	signIns := signin.New(signin.Options{

@@ -83,8 +83,12 @@ func (r *Registry) flushChanges(ctx context.Context) error {
 		r.changes.mu.Lock()
 		defer r.changes.mu.Unlock()
 		r.changes.queued = slices.Concat(queued, r.changes.queued)
+		return err
 	}
-	return err
+	if r.OnChange != nil {
+		r.OnChange()
+	}
+	return nil
 }
 
 func newestChanges(all []change) []change {

@@ -261,7 +261,11 @@ func (r *Registry) deliver(ctx context.Context, w *Watch) {
 
 // runEvery is how often a node reads the changes of other nodes and retries what
 // failed.
-const runEvery = time.Second
+const (
+	runEvery = time.Second
+	// gatherFor is how long changes gather after the first of which a node is told.
+	gatherFor = 100 * time.Millisecond
+)
 
 // Run delivers watches that fired on other nodes to streams on this one, evaluates
 // those that were made on other nodes, and retries what failed, until ctx ends. An idle
@@ -276,10 +280,19 @@ func (r *Registry) Run(ctx context.Context) error {
 		failing = err != nil
 		select {
 		case <-time.After(runEvery):
+		case <-r.Wake:
+			wait(ctx, gatherFor)
 		case <-ctx.Done():
 		}
 	}
 	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 func (r *Registry) catchUp(ctx context.Context) error {

@@ -72,6 +72,10 @@ type Registry struct {
 
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
+	// OnChange is called after a change that other nodes have to read, and Wake has Run read
+	// what they changed now instead of within runEvery. Nil: nodes do not tell each other.
+	OnChange func()
+	Wake     <-chan struct{}
 
 	index   index
 	retries retries

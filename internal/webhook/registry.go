@@ -70,6 +70,10 @@ type Registry struct {
 	Log       *slog.Logger
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
+	// OnChange is called after a change that other nodes have to read, and Wake has Run read
+	// what they changed now instead of within pollEvery. Nil: nodes do not tell each other.
+	OnChange func()
+	Wake     <-chan struct{}
 
 	snapshot snapshot
 }
@@ -380,11 +384,7 @@ func (r *Registry) store(ctx context.Context, doc store.Doc) error {
 	if r.Exclusive {
 		return r.Store.Write(ctx, systemAccount, doc)
 	}
-	v, version, err := r.loadChanges(ctx)
-	if err != nil {
-		return err
-	}
-	return r.Store.Write(ctx, systemAccount, doc, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
+	return r.writeChange(ctx, doc)
 }
 
 // DeleteAll deletes the subscriptions of an account.

@@ -90,13 +90,23 @@ func (r *Registry) AccountChanged(ctx context.Context) error {
 	if r.Exclusive {
 		return nil
 	}
-	return document.Again(func() error {
-		v, version, err := r.loadChanges(ctx)
-		if err != nil {
-			return err
-		}
-		return r.Store.Write(ctx, systemAccount, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
-	})
+	return document.Again(func() error { return r.writeChange(ctx) })
+}
+
+// writeChange writes documents, and the one that tells other nodes.
+func (r *Registry) writeChange(ctx context.Context, docs ...store.Doc) error {
+	v, version, err := r.loadChanges(ctx)
+	if err != nil {
+		return err
+	}
+	docs = append(docs, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
+	if err := r.Store.Write(ctx, systemAccount, docs...); err != nil {
+		return err
+	}
+	if r.OnChange != nil {
+		r.OnChange()
+	}
+	return nil
 }
 
 // OwnerChanged makes every node read again whether a user may still have the subscriptions
@@ -216,6 +226,8 @@ const (
 	unread = "unread" // no version of a document
 	// pollEvery is how soon a change on another node is noticed, and a failed read retried.
 	pollEvery = time.Second
+	// gatherFor is how long changes gather after the first of which a node is told.
+	gatherFor = 250 * time.Millisecond
 	// againAfter is when an app, a consent, an account or a user that was unreadable is read
 	// again.
 	againAfter = 10 * time.Second
@@ -235,6 +247,11 @@ func (r *Registry) Run(ctx context.Context) error {
 		failed = err != nil
 		select {
 		case <-ticker.C:
+		case <-r.Wake:
+			select {
+			case <-time.After(gatherFor):
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
 			return nil
 		}
