@@ -35,14 +35,24 @@ func LocationFlag(cfg config.Config) string {
 	return "--data-dir " + cfg.DataDir
 }
 
-// openEngine opens the engine that the settings name. With mustExist it creates no
+// A use is what a store is opened for.
+type use int
+
+const (
+	toFound use = iota // creates the store if there is none
+	toServe
+	toChange // by a command, while no node serves it
+)
+
+// openEngine opens the engine that the settings name. Except to found it, it creates no
 // store, and returns ErrNotInitialised if there is none. files is how many descriptors
 // the engine may use; zero: its default.
-func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool, files int) (store.Store, error) {
+func openEngine(ctx context.Context, cfg *config.Config, o *Options, as use, files int) (store.Store, error) {
+	mustExist := as != toFound
 	if cfg.Store != "" {
 		no := natsOptions(cfg, o)
 		no.MustExist = mustExist
-		no.Exclusive = mustExist // init does not serve
+		no.Exclusive = mustExist
 		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {
@@ -175,7 +185,7 @@ func (s *Server) openStore() error {
 	ctx := context.Background()
 	s.store = s.opts.Store
 	if s.store == nil {
-		opened, err := openEngine(ctx, &s.config, &s.opts, true, s.descriptors.store)
+		opened, err := openEngine(ctx, &s.config, &s.opts, toServe, s.descriptors.store)
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@
 // # Goroutines
 //
 // One goroutine monitors the connection, and verifies store and settings every half minute.
-// One asks the servers whether they still sync every write. One renews the lease of a store
-// that no other node may serve. All other work runs on the goroutines of callers, and on
+// One asks the servers whether they still sync every write. One renews the lease of a node, or of
+// a process that needs the store alone. All other work runs on the goroutines of callers, and on
 // those of the connection.
 package natsstore

@@ -29,6 +29,12 @@ func WithExclusiveLease(o Options, term time.Duration) Options {
 	return o
 }
 
+// WithSharedLease makes a store that of a node, with a term of its lease.
+func WithSharedLease(o Options, term time.Duration) Options {
+	o.Serving, o.leaseTerm = true, term
+	return o
+}
+
 // VerifyOnce is the check of the monitor.
 func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }
 

@@ -267,8 +267,11 @@ func (s *Store) adopt(id identity) {
 	s.names.hasLayout1 = id.Layout1 || s.names.isOld
 }
 
-// assignEpoch gives the store a new epoch.
+// assignEpoch gives a store that no node serves a new epoch.
 func (s *Store) assignEpoch(ctx context.Context, inv inventory) (inventory, error) {
+	if _, err := newLease(s).awaitFree(ctx); err != nil {
+		return inv, err
+	}
 	id := *inv.id
 	id.Epoch = rand.Text()
 	if err := s.storeIdentity(ctx, id, inv.idSeq); err != nil {

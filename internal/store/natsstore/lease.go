@@ -13,15 +13,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Refreshed sessions are kept in the memory of the node that received the refresh, so one
-// node serves a store at a time. It holds a lease: a message in the state stream that it
-// replaces once a second by compare-and-swap.
+// Nodes share a store, but commands such as a migration need it alone, and so did nodes of
+// earlier versions. The lease keeps the two apart: a message in the state stream that its
+// holder replaces once a second by compare-and-swap. The nodes that serve the store hold it
+// together: each of them renews it when no other one has. Nobody releases a lease that is
+// shared, since others may hold it: it expires.
 //
-// The lease does not compare the clocks of machines. Another node acquires it after it
+// The lease does not compare the clocks of machines. Another process acquires it after it
 // has seen the same message for the message's whole term, counted by its own clock from
-// after it read it. The holder stops serving at three quarters of the term, counted from
+// after it read it. A holder that is alone stops at three quarters of the term, counted from
 // before it sent the message. The compare-and-swap decides between the two: a holder that
-// finds the message of another node fails.
+// finds the message of somebody with whom it does not share the lease fails.
 const (
 	leaseTerm = 8 * time.Second
 	// The holder stops 1/leaseMargin of the term early: a write may be in flight, and
@@ -32,7 +34,7 @@ const (
 	leasePoll = 250 * time.Millisecond
 )
 
-// ErrLeaseHeld: another node serves the store.
+// ErrLeaseHeld: a node serves the store, or, to a node, somebody uses it exclusively.
 var ErrLeaseHeld = errors.New("another porchlight uses the store")
 
 // A leaseHolder is the content of the lease's message.
@@ -41,6 +43,15 @@ type leaseHolder struct {
 	Host    string        `json:"host"`
 	Process int           `json:"process"`
 	Term    time.Duration `json:"term"`
+	Shared  bool          `json:"shared,omitempty"` // with the other nodes that serve the store
+}
+
+// use is what the holder does with the store, and what to do about it.
+func (h leaseHolder) use() string {
+	if h.Shared {
+		return "it serves the store: stop all nodes of the store first"
+	}
+	return "it needs the store alone, because it is of an earlier version or runs a command: stop it or wait for its end, or use a store of your own by changing /NAME in the store URL"
 }
 
 // A lease is the lease of this node, which may not be acquired yet.
@@ -49,7 +60,7 @@ type lease struct {
 	self leaseHolder
 
 	mu        sync.Mutex // guards the fields below
-	seq       uint64     // of the message that this node stored last
+	seq       uint64     // of the message that this node stored last, or saw if it shares the lease
 	renewedAt time.Time  // before that message was sent; zero: never
 }
 
@@ -58,12 +69,13 @@ func newLease(s *Store) *lease {
 	if err != nil {
 		host = "unknown"
 	}
-	return &lease{s: s, self: leaseHolder{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm}}
+	return &lease{s: s, self: leaseHolder{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm, Shared: s.opts.Serving}}
 }
 
-// check returns an error if this node must not serve now. A shared store has no lease.
+// check returns an error if this process must not use the store now. Nodes that share it
+// need no lease to be right.
 func (l *lease) check() error {
-	if l == nil {
+	if l == nil || l.self.Shared {
 		return nil
 	}
 	l.mu.Lock()
@@ -81,8 +93,8 @@ func elapsed(t time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
-// acquire acquires the lease. If another node holds it, acquire waits for one term to
-// find out whether that node still renews it.
+// acquire acquires the lease. If somebody holds it with whom this process does not share
+// it, acquire waits for one term to find out whether they still renew it.
 func (l *lease) acquire(ctx context.Context) error {
 	var found uint64 // the message of the holder that acquire waits for
 	var since time.Time
@@ -91,7 +103,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case holder.ID == "" || found == seq && time.Since(since) >= holder.Term:
+		case holder.ID == "" || l.sharedWith(holder) || found == seq && time.Since(since) >= holder.Term:
 			if err := l.put(ctx, l.self, seq); !errors.Is(err, errSuperseded) {
 				return err
 			}
@@ -100,8 +112,7 @@ func (l *lease) acquire(ctx context.Context) error {
 			l.s.log.InfoContext(ctx, "another porchlight holds the lease of the store; waiting for it to expire",
 				slog.String("host", holder.Host), slog.Int("process", holder.Process), slog.Duration("term", holder.Term))
 		case found != seq:
-			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s; only one porchlight can use a store at a time: stop the other one, or give this one its own store by changing /NAME in the store URL",
-				ErrLeaseHeld, holder.Process, holder.Host, l.s.servers, l.s.opts.Prefix)
+			return l.held(holder)
 		}
 		select {
 		case <-time.After(leasePoll):
@@ -124,7 +135,7 @@ func (l *lease) awaitFree(ctx context.Context) (uint64, error) {
 		case found == 0:
 			found, since = seq, time.Now()
 		case found != seq:
-			return 0, fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s: stop it first", ErrLeaseHeld, holder.Process, holder.Host, l.s.servers, l.s.opts.Prefix)
+			return 0, l.held(holder)
 		case time.Since(since) >= holder.Term:
 			return seq, nil
 		}
@@ -135,6 +146,13 @@ func (l *lease) awaitFree(ctx context.Context) (uint64, error) {
 		}
 	}
 }
+
+func (l *lease) held(by leaseHolder) error {
+	return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s: %s", ErrLeaseHeld, by.Process, by.Host, l.s.servers, l.s.opts.Prefix, by.use())
+}
+
+// sharedWith reports whether this process holds the lease together with h.
+func (l *lease) sharedWith(h leaseHolder) bool { return l.self.Shared && h.Shared }
 
 func (l *lease) renewInterval() time.Duration { return l.self.Term / renewalsPerTerm }
 
@@ -175,13 +193,33 @@ func (l *lease) put(ctx context.Context, h leaseHolder, prev uint64) error {
 // acknowledgement, the message of this node may have another one.
 func (l *lease) renew(ctx context.Context) error {
 	seq, holder, err := l.read(ctx)
-	if err == nil && holder.ID != l.self.ID {
-		err = errSuperseded
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case l.self.Shared:
+		return l.renewShared(ctx, seq, holder)
+	case holder.ID != l.self.ID:
+		return errSuperseded
 	}
 	return l.put(ctx, l.self, seq)
+}
+
+// renewShared stores the lease again if nobody has since the last call.
+func (l *lease) renewShared(ctx context.Context, seq uint64, holder leaseHolder) error {
+	l.mu.Lock()
+	renewed := seq != l.seq
+	l.seq = seq
+	l.mu.Unlock()
+	switch {
+	case holder.ID != "" && !holder.Shared:
+		return errSuperseded
+	case renewed && holder.Shared:
+		return nil
+	}
+	if err := l.put(ctx, l.self, seq); !errors.Is(err, errSuperseded) {
+		return err
+	}
+	return nil // the next call finds by whom
 }
 
 // keepRenewed renews the lease until ctx ends, and fails the store if another node has
@@ -199,7 +237,7 @@ func (l *lease) keepRenewed(ctx context.Context) {
 		err := l.renew(ctx)
 		switch {
 		case errors.Is(err, errSuperseded):
-			l.s.fail(fmt.Errorf("%w, because this one could not renew its lease: stop one of them", ErrLeaseHeld))
+			l.s.fail(fmt.Errorf("%w alone, because this one could not renew its lease: stop one of them", ErrLeaseHeld))
 			return
 		case logged.isNew(err) && ctx.Err() == nil:
 			l.s.log.WarnContext(ctx, "nats: lease renewal failed; will retry", slog.Any("err", err))
@@ -207,9 +245,9 @@ func (l *lease) keepRenewed(ctx context.Context) {
 	}
 }
 
-// release clears the lease, so that the next node does not have to wait for its expiry.
+// release clears the lease, so that the next process does not have to wait for its expiry.
 func (l *lease) release() {
-	if l == nil {
+	if l == nil || l.self.Shared {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), l.renewInterval())

@@ -12,9 +12,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestOneNodeServes: a second node is refused, with the holder in the error, until the
-// first one has closed.
-func TestOneNodeServes(t *testing.T) {
+// TestExclusive: nobody else can use a store exclusively, with the holder in the error,
+// until the first one has closed.
+func TestExclusive(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), 10*time.Second))
@@ -23,7 +23,7 @@ func TestOneNodeServes(t *testing.T) {
 		t.Fatalf("a second node: %v, want ErrLeaseHeld", err)
 	}
 	host, _ := os.Hostname()
-	for _, part := range []string{"host " + host, "stop the other one", "its own store", "127.0.0.1"} {
+	for _, part := range []string{"host " + host, "needs the store alone", "a store of your own", "127.0.0.1"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %q: %v", part, err)
 		}
@@ -116,4 +116,71 @@ func TestHolderComesBack(t *testing.T) {
 		_, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
 		return err == nil
 	})
+}
+
+// TestNodesShareTheLease: nodes start beside each other, and nobody who needs the store alone
+// gets it before all of them have ended.
+func TestNodesShareTheLease(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	const term = 4 * time.Second
+	node := natsstore.WithSharedLease(servers.options(), term)
+	command := natsstore.WithExclusiveLease(servers.options(), term)
+	refused := func(beside string) {
+		t.Helper()
+		epoch := servers.options()
+		epoch.MustExist, epoch.NewEpoch = true, true
+		for what, o := range map[string]natsstore.Options{"a command": command, "a new epoch": epoch} {
+			_, err := natsstore.Open(t.Context(), servers.url(), o)
+			if !errors.Is(err, natsstore.ErrLeaseHeld) || !strings.Contains(err.Error(), "stop all nodes") {
+				t.Errorf("%s beside %s: %v, want ErrLeaseHeld with what to do", what, beside, err)
+			}
+		}
+		if _, err := natsstore.OpenSource(t.Context(), servers.url(), servers.options()); !errors.Is(err, natsstore.ErrLeaseHeld) {
+			t.Errorf("a migration beside %s: %v, want ErrLeaseHeld", beside, err)
+		}
+	}
+	first := servers.open(t, node)
+	second := servers.open(t, node)
+	refused("two nodes")
+	closeStore(t, first)
+	refused("the node that is left")
+	begun := time.Now()
+	closeStore(t, second)
+	alone := servers.open(t, command)
+	if took := time.Since(begun); took < term/2 {
+		t.Errorf("the lease of nodes was acquired %v after the last one, before it can have expired", took)
+	}
+	_, err := natsstore.Open(t.Context(), servers.url(), node)
+	if !errors.Is(err, natsstore.ErrLeaseHeld) || !strings.Contains(err.Error(), "needs the store alone") {
+		t.Errorf("a node beside a command: %v, want ErrLeaseHeld with what to do", err)
+	}
+	closeStore(t, alone)
+	closeStore(t, servers.open(t, node))
+}
+
+// TestNodeFindsTheStoreTaken: a node that was cut off for longer than the term fails when
+// somebody uses the store exclusively.
+func TestNodeFindsTheStoreTaken(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
+	const term = 2 * time.Second
+	node, err := natsstore.Open(t.Context(), p.url(), natsstore.WithSharedLease(servers.options(), term))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, node)
+	p.closed.Store(true)
+	p.cut()
+	defer closeStore(t, servers.open(t, natsstore.WithExclusiveLease(servers.options(), term)))
+	p.closed.Store(false)
+	select {
+	case <-node.Failed():
+	case <-time.After(waitLimit):
+		t.Fatal("the node did not fail")
+	}
+	if err := node.Check(t.Context()); !errors.Is(err, natsstore.ErrLeaseHeld) {
+		t.Errorf("Check: %v, want ErrLeaseHeld", err)
+	}
 }

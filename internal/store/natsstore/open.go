@@ -47,7 +47,7 @@ type Store struct {
 	dueRunning     atomic.Bool
 	batchSlots     chan struct{} // one element for each open batch
 	verifyRequests chan struct{} // one element: verify now
-	lease          *lease        // nil: the store is shared
+	lease          *lease        // nil: the store is used beside its nodes
 	lastAck        atomic.Int64  // time of the last acknowledged write, in nanoseconds
 	stats          counters
 	streams        observedStreams
@@ -92,12 +92,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// loadWithLease loads the store, and acquires its lease if no other node may serve it. It
+// loadWithLease loads the store, and acquires its lease, alone or with other nodes. It
 // allows for a cluster that has just started, which elects leaders before it creates streams.
 func (s *Store) loadWithLease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := s.load(ctx); err != nil || !s.opts.Exclusive {
+	if err := s.load(ctx); err != nil || !s.opts.Exclusive && !s.opts.Serving {
 		return err
 	}
 	s.lease = newLease(s)

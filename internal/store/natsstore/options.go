@@ -33,10 +33,13 @@ type Options struct {
 	// Relaxed accepts servers that do not sync every write, or that cannot be asked, and
 	// existing streams with fewer replicas.
 	Relaxed bool
-	// Exclusive refuses a store that another node serves, and stops serving it when
-	// another node has acquired the lease. Nodes without it share the store. That is safe
-	// for the data, but not for sessions that are refreshed through several nodes.
+	// Exclusive refuses a store that nodes serve, and stops using it when a node has
+	// acquired the lease.
 	Exclusive bool
+	// Serving says that this is one of the nodes that serve the store together. It refuses
+	// a store that somebody uses exclusively. A store opened with neither is used beside
+	// the nodes, as by a command.
+	Serving bool
 	// MustExist refuses to create a store.
 	MustExist bool
 	// NewEpoch assigns a new epoch to the store. This is needed once after its streams

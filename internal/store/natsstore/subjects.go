@@ -19,7 +19,7 @@ import (
 //	x.<shard>.<account>.<user>     schedule: the servers publish the firing at its instant
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
-//	f.lease                        lease of the node that serves the store
+//	f.lease                        lease of the nodes that serve the store, or of a process that uses it alone
 //	f.<digest>                     positions of readers, written by older versions: not read
 //	m                              identity of the store
 //	c                              probe of Check, and filler of Import
