@@ -70,7 +70,7 @@ func (s *Server) compose() {
 	dir := directory.New(s.store, clock)
 	authority := auth.New(s.store, dir, clock, zoomapi.Scopes()...)
 	authority.Live = s.limits.live
-	exclusive := s.opts.Store == nil && s.config.Store == "" // the embedded engine is this process's alone
+	exclusive := !isShared(s.store)
 	if exclusive {
 		authority.OnlyWriter()
 	}
