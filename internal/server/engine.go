@@ -52,7 +52,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, as use, fil
 	if cfg.Store != "" {
 		no := natsOptions(cfg, o)
 		no.MustExist = mustExist
-		no.Exclusive = mustExist
+		no.Exclusive, no.Serving = as == toChange, as == toServe
 		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {

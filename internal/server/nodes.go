@@ -15,8 +15,7 @@ import (
 
 // isShared reports whether several nodes may serve the store at once. Then the record alone
 // decides when a session ends, and a run of a node ends only its own sessions. It is the one
-// place that decides: the embedded engine is this process's alone, and so is a store on
-// NATS under its exclusive lease.
+// place that decides: the embedded engine is this process's alone.
 func isShared(st store.Store) bool {
 	s, ok := st.(interface{ Shared() bool })
 	return ok && s.Shared()
