@@ -52,7 +52,7 @@ SOAKTIME ?= 30m
 GOTEST := $(GO) test -vet=off
 
 .PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race test-race-long \
-        test-e2e walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
+        test-e2e cluster-test walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -96,7 +96,7 @@ test: ## install what tests need, and run every kind of test, each stage whateve
 	tools/stages test-tools test-unit test-race test-e2e test-release test-nats left-out
 
 test-full: ## the same at full length: more kills and faults, every package under the race detector, every end-to-end test on NATS
-	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE_LONG= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|bench)$$' | tr '\n' ' ')"
+	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE_LONG= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|cluster/netns|bench)$$' | tr '\n' ' ')"
 
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
@@ -105,7 +105,7 @@ test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromi
 	tools/test-tools
 
 test-unit: ## the Go tests
-	$(GOTEST) -timeout 30m ./internal/store/... $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GOTEST) -timeout 30m ./internal/store/... $$($(GO) list ./... | grep -vE '/(e2e|cluster/netns)$$')
 
 test-race: ## the packages with goroutines again, under the race detector
 	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE)
@@ -127,8 +127,11 @@ test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS J
 	TEST_STORE=nats $(GOTEST) -count=1 -run '^TestSessionsOnEngine$$' ./internal/publish
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m -run '$(NATS_E2E)' -skip '^TestScreenshots$$' ./e2e
 
+cluster-test: ## three NATS servers and three nodes in network namespaces, which are killed, paused, cut off and upgraded; needs root and ip
+	$(GOTEST) -count=1 -timeout 30m -parallel 3 -v ./cluster/netns
+
 left-out:
-	@tools/left-out 'race detector: all packages but those of RACE in the Makefile (CI: and of RACE_LONG), and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
+	@tools/left-out 'cluster/netns: all tests, which need root (CI, and make cluster-test)' 'race detector: all packages but those of RACE in the Makefile (CI: and of RACE_LONG), and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
 
 screenshots: ## pictures of every page and the wall, light and dark, wide and on a phone (390 pixels), into screenshots/
 	rm -rf screenshots

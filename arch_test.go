@@ -122,6 +122,10 @@ var imports = map[string][]string{
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,
 	"cluster/check":  nil,
+	"cluster/netns":  nil,
+
+	// A server with a clock and levels that tests choose.
+	"cluster/netns/node": {"internal/config", "internal/membership", "internal/server"},
 
 	// The load driver seeds stores and measures parts without the wire.
 	"bench": {
@@ -143,7 +147,7 @@ var pure = map[string][]string{
 		"bytes", "cmp", "crypto/sha256", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time",
 		"unicode", "unicode/utf8",
 	},
-	"cluster/check": {"cmp", "fmt", "math", "slices", "time", "github.com/anishathalye/porcupine"},
+	"cluster/check": {"cmp", "fmt", "maps", "math", "slices", "time", "github.com/anishathalye/porcupine"},
 }
 
 // confined lists libraries that only the packages that wrap them may import.

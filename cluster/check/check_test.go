@@ -116,7 +116,7 @@ func TestSessions(t *testing.T) {
 }
 
 func entry(revision uint64, status, note string) check.Entry {
-	return check.Entry{User: "ada", Revision: revision, Status: status, Note: note}
+	return check.Entry{User: "ada", Commit: revision, Revision: revision, Status: status, Note: note}
 }
 
 func TestOfflines(t *testing.T) {
@@ -130,10 +130,11 @@ func TestOfflines(t *testing.T) {
 
 func TestStreams(t *testing.T) {
 	entries := []check.Entry{
-		entry(1, "available", ""), entry(2, "available", ""), entry(3, "busy", "a"), entry(5, "busy", "b"), entry(6, "away", "b"),
+		entry(1, "available", ""), {User: "ada", Commit: 2, Revision: 1, Status: "available"}, entry(3, "busy", "a"), entry(5, "busy", "b"), entry(6, "away", "b"),
 	}
-	event := func(e check.Entry, complete bool) check.Event { return check.Event{Entry: e, Complete: complete} }
-	all := []check.Event{event(entries[0], true), event(entries[2], false), event(entries[3], false), event(entries[4], false)}
+	gap := slices.Delete(slices.Clone(entries), 2, 3)
+	gap[2].Gap = true
+	all := []check.Entry{entries[0], entries[2], entries[3], entries[4]}
 	edit := func(fn func(*check.Stream)) check.Stream {
 		s := check.Stream{Name: "a stream", Events: slices.Clone(all)}
 		fn(&s)
@@ -144,44 +145,46 @@ func TestStreams(t *testing.T) {
 		want   string
 	}{
 		"everything":           {edit(func(*check.Stream) {}), ""},
-		"one coalesced":        {edit(func(s *check.Stream) { s.Events[2].Complete = true; s.Events = slices.Delete(s.Events, 1, 2) }), ""},
+		"one left out":         {edit(func(s *check.Stream) { s.Events = slices.Delete(s.Events, 1, 2) }), ""},
 		"one repeated":         {edit(func(s *check.Stream) { s.Events = slices.Insert(s.Events, 2, s.Events[1]) }), ""},
-		"one missing":          {edit(func(s *check.Stream) { s.Events = slices.Delete(s.Events, 1, 2) }), "1 changes before revision 5 are missing"},
-		"the last one missing": {edit(func(s *check.Stream) { s.Events = s.Events[:3] }), "the last 1 changes are missing"},
-		"nothing received":     {edit(func(s *check.Stream) { s.Events = nil }), "the last 4 changes are missing"},
+		"the last one missing": {edit(func(s *check.Stream) { s.Events = s.Events[:3] }), "ada is at revision 5, and in the log at 6"},
+		"nothing received":     {edit(func(s *check.Stream) { s.Events = nil }), "ada is at revision 0, and in the log at 6"},
 		"one invented":         {edit(func(s *check.Stream) { s.Events[1].Revision = 4 }), "a stream: "},
 		"another status":       {edit(func(s *check.Stream) { s.Events[1].Status = "away" }), "is \"away\""},
-		"back to an older one": {edit(func(s *check.Stream) { s.Events = append(s.Events, all[2]) }), "back to 5"},
+		"back to an older one": {edit(func(s *check.Stream) { s.Events = append(s.Events, all[2], all[3]) }), "back to 5"},
 		"a reset":              {edit(func(s *check.Stream) { s.Resets = 1 }), "1 resets"},
 		"one of no change":     {edit(func(s *check.Stream) { s.Events[0].Revision = 2 }), "a stream: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			expect(t, check.Streams([]check.Stream{c.stream}, entries, []string{"ada"}), c.want)
+			expect(t, check.Streams([]check.Stream{c.stream}, entries, map[string]uint64{"ada": 6}), c.want)
 		})
 	}
+	expect(t, check.Streams([]check.Stream{{Events: all}}, gap, map[string]uint64{"ada": 6}), "")
+	gap[2].Gap, gap[3].Gap = false, true
+	expect(t, check.Streams([]check.Stream{{Events: all}}, gap, map[string]uint64{"ada": 6}), "ada has revision 3, which the log does not have")
 	expect(t, check.Log(entries), "")
 	expect(t, check.Log(append(entries, entry(5, "busy", "fork"))), "revision 5 twice")
 }
 
 func TestConsumer(t *testing.T) {
-	entries := []check.Entry{entry(1, "available", ""), entry(3, "busy", "")}
-	one, three := check.Delivery{User: "ada", Revision: 1, ID: "x"}, check.Delivery{User: "ada", Revision: 3, ID: "y"}
-	other := check.Delivery{User: "ada", Revision: 3, ID: "z"}
+	entries := []check.Entry{entry(1, "available", ""), entry(3, "busy", ""), entry(5, "away", "")} // the last one is not due
+	one, three := check.Delivery{User: "ada", Commit: 1, ID: "x"}, check.Delivery{User: "ada", Commit: 3, ID: "y"}
+	other := check.Delivery{User: "ada", Commit: 3, ID: "z"}
 	for name, c := range map[string]struct {
 		deliveries []check.Delivery
 		want       string
 	}{
-		"each once":         {[]check.Delivery{one, three}, ""},
-		"one again":         {[]check.Delivery{one, three, three}, ""},
-		"two again":         {[]check.Delivery{one, one, three, three}, "2 entries were handed over again"},
-		"another id":        {[]check.Delivery{one, three, other}, "as y and as z"},
-		"one missing":       {[]check.Delivery{three}, "revision 1 was not handed over"},
-		"one too many":      {[]check.Delivery{one, three, {User: "ada", Revision: 4, ID: "w"}}, "does not concern"},
-		"of somebody else":  {[]check.Delivery{one, three, {User: "grace", Revision: 3, ID: "w"}}, "grace: revision 3"},
-		"nothing at all":    {nil, "was not handed over"},
-		"one, out of order": {[]check.Delivery{three, one}, ""},
+		"each once":           {[]check.Delivery{one, three}, ""},
+		"one that is not due": {[]check.Delivery{one, three, {User: "ada", Commit: 5, ID: "v"}}, ""},
+		"one again":           {[]check.Delivery{one, three, three}, ""},
+		"two again":           {[]check.Delivery{one, one, three, three}, "2 entries were handed over again"},
+		"another id":          {[]check.Delivery{one, three, other}, "as y and as z"},
+		"one too many":        {[]check.Delivery{one, three, {User: "ada", Commit: 4, ID: "w"}}, "does not concern"},
+		"of somebody else":    {[]check.Delivery{one, three, {User: "grace", Commit: 3, ID: "w"}}, "grace: revision 3"},
+		"nothing at all":      {nil, "was not handed over"},
+		"one, out of order":   {[]check.Delivery{three, one}, ""},
 	} {
-		t.Run(name, func(t *testing.T) { expect(t, check.Consumer(c.deliveries, entries, 1), c.want) })
+		t.Run(name, func(t *testing.T) { expect(t, check.Consumer(c.deliveries, entries[:2], entries, 1), c.want) })
 	}
 }
 
