@@ -143,16 +143,21 @@ func (s *bindings) arm(h *held, at presence.Instant) {
 }
 
 // add adds a binding. Its session becomes idle at idleAt if it is active, unless that is
-// known already and the sign-in was no activity.
-func (s *bindings) add(b *Binding, idleAt presence.Instant, active bool) {
+// known already and the sign-in was no activity. It does nothing and reports false if the
+// node meanwhile has another name than the record says.
+func (s *bindings) add(b *Binding, idleAt presence.Instant, active bool, current func() bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !current() {
+		return false
+	}
 	h := s.make(heldSession{b.user, b.id})
 	if active || h.idleAt == 0 {
 		h.idleAt = idleAt
 	}
 	h.bindings = append(h.bindings, b)
 	s.arm(h, h.edge())
+	return true
 }
 
 // edge is when an active session becomes idle; zero: never, or it is idle.
@@ -285,14 +290,15 @@ func (p *Publisher) Holder() string { return *p.holder.Load() }
 // sessions that it held end with the earlier name, so their connections end: their clients
 // come back to it or to another node.
 func (p *Publisher) HoldAs(holder string) {
-	p.holder.Store(&holder)
-	p.drop(p.bound.all(), presence.ErrUnknownSession)
+	p.drop(p.bound.rename(func() { p.holder.Store(&holder) }), presence.ErrUnknownSession)
 }
 
-// all are the bindings of all sessions.
-func (s *bindings) all() (all []*Binding) {
+// rename calls do, and returns the bindings that were added before. Those that are added
+// afterwards know the new name.
+func (s *bindings) rename(do func()) (all []*Binding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	do()
 	for _, sessions := range s.held {
 		for _, h := range sessions {
 			all = append(all, h.bindings...)

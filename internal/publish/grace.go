@@ -39,7 +39,7 @@ func (b *Binding) Session() presence.SessionID { return b.id }
 // presence.ErrSessionReplaced or presence.ErrUnknownSession, for example. If a connection to
 // another node resumes the session, that node holds it until its connection is lost.
 func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, lost func(error)) (*Binding, error) {
-	e.Lease, e.Holder = presence.DefaultLease, p.Holder()
+	e.Lease = presence.DefaultLease
 	unlock, err := p.bound.lock(ctx, u)
 	if err != nil {
 		return nil, err
@@ -49,17 +49,27 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 	if err != nil {
 		return nil, err
 	}
-	result, err := p.Publish(ctx, u, actor, e)
-	if err != nil {
-		if errors.Is(err, store.ErrUnknown) { // it may be on record, although nobody holds it
-			p.bound.releaseLater(u, p.now().Add(Grace), e.Session, e.Was)
+	for {
+		e.Holder = p.Holder()
+		result, err := p.Publish(ctx, u, actor, e)
+		if err != nil {
+			if errors.Is(err, store.ErrUnknown) { // it may be on record, although nobody holds it
+				p.bound.releaseLater(u, p.now().Add(Grace), e.Session, e.Was)
+			}
+			return nil, err
 		}
-		return nil, err
+		b := &Binding{p: p, user: u, actor: actor, id: e.SessionIn(result.Record.State), lost: lost}
+		if p.bound.add(b, p.idleAfterSignIn(&e, b.id, before), e.Activity == presence.ActivityActive, p.isHolder(e.Holder)) {
+			p.reconcile(u, result.Record.State)
+			return b, nil
+		}
+		e.Request = presence.Request{} // it was carried out: the session now needs another holder
 	}
-	b := &Binding{p: p, user: u, actor: actor, id: e.SessionIn(result.Record.State), lost: lost}
-	p.bound.add(b, p.idleAfterSignIn(&e, b.id, before), e.Activity == presence.ActivityActive)
-	p.reconcile(u, result.Record.State)
-	return b, nil
+}
+
+// isHolder reports, when it is called, whether this run of the node still has a name.
+func (p *Publisher) isHolder(name string) func() bool {
+	return func() bool { return p.Holder() == name }
 }
 
 // idleAfterSignIn is when a session becomes idle that is active after a sign-in. A sign-in

@@ -465,6 +465,59 @@ func TestFailedReleaseIsRepeated(t *testing.T) {
 	})
 }
 
+// A slowAnswer is a store that does something between an update and its answer.
+type slowAnswer struct {
+	store.Store
+	meanwhile func()
+}
+
+func (s *slowAnswer) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
+	record, err := s.Store.Update(ctx, u, fn)
+	if do := s.meanwhile; do != nil {
+		s.meanwhile = nil
+		do()
+	}
+	return record, err
+}
+
+// TestRenamedDuringSignIn: a node that was declared dead serves again under another name
+// while a client signs in. The session is held under that name, whether those of the dead
+// one are ended before or after that, and ends when its connection is lost.
+func TestRenamedDuringSignIn(t *testing.T) {
+	for _, reaped := range []bool{false, true} {
+		slow := &slowAnswer{}
+		runCluster(t, 2, func(c *cluster) {
+			u, dead := c.user(0), c.nodes[0].Holder()
+			end := func() {
+				if err := c.nodes[1].EndHolders(c.Context(), []string{dead}, nil); err != nil {
+					t.Error(err)
+				}
+			}
+			slow.meanwhile = func() {
+				if c.nodes[0].HoldAs("another name"); reaped {
+					end()
+				}
+			}
+			b := c.nodes[0].connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
+			end()
+			if s := c.record(u).State.Sessions; len(s) != 1 || s[0].Holder != "another name" {
+				t.Fatalf("%+v", s)
+			}
+			advanceTime(time.Minute)
+			c.want(u, presence.Available)
+			if err := b.Release(c.Context()); err != nil {
+				t.Error(err)
+			}
+			advanceTime(publish.Grace + 2*time.Second)
+			c.want(u, presence.Offline)
+		}, func(o *publish.Options) {
+			if slow.Store == nil {
+				slow.Store, o.Store = o.Store, slow
+			}
+		})
+	}
+}
+
 // A lostAnswer is a store that applies the next update and loses its answer.
 type lostAnswer struct {
 	store.Store

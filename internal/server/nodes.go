@@ -63,9 +63,14 @@ func (s *Server) isolate() {
 }
 
 // rejoin serves streams again. Whatever connections held as the earlier incarnation ends with
-// that one.
+// that one. If that is dead already, a sign-in may have been stored after its sessions were
+// looked for.
 func (s *Server) rejoin(id string) {
+	before := s.publisher.Holder()
 	s.publisher.HoldAs(id)
+	if s.members.Dead(before) {
+		s.deadNodes.add(before)
+	}
 	s.hub.Resume()
 	s.webhooks.sockets.Resume()
 }
