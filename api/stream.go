@@ -134,6 +134,7 @@ const (
 	CloseSlow         = 3001 // the client did not keep up
 	CloseUnavailable  = 3002 // the store is unavailable
 	CloseSilent       = 3003 // the client sent nothing, not even a pong
+	CloseIsolated     = 3004 // the server cannot reach the store; another node may
 	CloseUnauthorized = 3500 // the token was revoked or has expired, or its user or app is gone
 	CloseTooFast      = 3501 // the client sent too many bytes or frames
 	CloseTooMany      = 3502 // what is followed has grown past MaxFollowed users

@@ -68,6 +68,7 @@ type Reason string
 // The reasons. After the first five a client may reconnect at once.
 const (
 	Draining     Reason = "draining" // the server is stopping
+	Isolated     Reason = "isolated" // the server cannot reach its store; another node may
 	Slow         Reason = "slow"     // the client did not read, or answer a ping, in time
 	Unavailable  Reason = "unavailable"
 	Silent       Reason = "silent"   // no heartbeat
@@ -102,17 +103,21 @@ type Sockets struct {
 }
 
 // Check reports why no socket can be opened for a request, before anything is done for
-// it: it does not ask for one, or the server is stopping.
+// it: it does not ask for one, or the server is stopping or suspended.
 func (s *Sockets) Check(r *http.Request) error {
 	if err := wire.CheckHandshake(r); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || s.suspended {
+	switch {
+	case s.draining:
 		return wire.ErrDraining
+	case s.suspended:
+		return wire.ErrIsolated
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Serve takes over the connection of a request that Check accepted, and sends it the
@@ -175,13 +180,14 @@ func (s *Sockets) Recheck(covered func(*auth.Principal) bool) {
 	}
 }
 
-// Suspend opens no connections until Resume, and ends the open ones as Drain does.
+// Suspend opens no connections until Resume, and ends the open ones: the server cannot reach
+// its store, but another node may.
 func (s *Sockets) Suspend() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.suspended = true
 	for c := range s.open {
-		c.end(Draining)
+		c.end(Isolated)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // A fixture is a server in a bubble of synctest, whose connections are pipes without a
@@ -198,7 +200,7 @@ func (a *attachment) wantAcked(t *testing.T, want uint64) {
 // format is plain text. Its close codes are 4000 and the place in codes.
 type format struct{ silence time.Duration }
 
-var codes = []Reason{Draining, Slow, Unavailable, Silent, Gone, Replaced, Ended, Unauthorized, TooFast, Suspended}
+var codes = []Reason{Draining, Slow, Unavailable, Silent, Gone, Replaced, Ended, Unauthorized, TooFast, Suspended, Isolated}
 
 func codeOf(why Reason) websocket.StatusCode {
 	return websocket.StatusCode(4000 + slices.Index(codes, why))
@@ -340,6 +342,7 @@ func TestEndings(t *testing.T) {
 		within time.Duration
 	}{
 		"the server stops":           {func(f *fixture, _ *websocket.Conn, _ *attachment) { go f.Drain(f.Context()) }, Draining, time.Second},
+		"the server isolated":        {func(f *fixture, _ *websocket.Conn, _ *attachment) { f.Suspend() }, Isolated, time.Second},
 		"a newer connection":         {func(_ *fixture, _ *websocket.Conn, a *attachment) { a.cancel(webhook.ErrReplaced) }, Replaced, time.Second},
 		"the subscription deleted":   {func(_ *fixture, _ *websocket.Conn, a *attachment) { a.cancel(webhook.ErrRemoved) }, Ended, time.Second},
 		"the subscription has a URL": {func(_ *fixture, _ *websocket.Conn, a *attachment) { a.cancel(webhook.ErrHasEndpoint) }, Ended, time.Second},
@@ -456,4 +459,23 @@ func TestHandshakes(t *testing.T) {
 			f.mu.Unlock()
 		}
 	})
+}
+
+// TestSuspended: a server that cannot reach its store opens no connections until it can.
+func TestSuspended(t *testing.T) {
+	f := newFixture(t)
+	handshake := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	for name, value := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+	} {
+		handshake.Header.Set(name, value)
+	}
+	f.Suspend()
+	if err := f.Check(handshake); !errors.Is(err, wire.ErrIsolated) {
+		t.Errorf("suspended: %v", err)
+	}
+	f.Resume()
+	if err := f.Check(handshake); err != nil {
+		t.Errorf("resumed: %v", err)
+	}
 }

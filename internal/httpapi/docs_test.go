@@ -141,6 +141,7 @@ func TestProblems(t *testing.T) {
 		{&wire.PermissionError{Scope: "a:read:admin"}, &api.Forbidden, ""},
 		{wire.ErrDraining, &api.Unavailable, "2"},
 		{hub.ErrSuspended, &api.Unavailable, "5"},
+		{wire.ErrIsolated, &api.Unavailable, "5"},
 		{auth.ErrNoToken, &api.NoToken, ""},
 		{auth.ErrInvalidToken, &api.InvalidToken, ""},
 		{auth.ErrExpiredToken, &api.ExpiredToken, ""},

@@ -174,6 +174,7 @@ var transientErrors = []struct {
 	{wire.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrSuspended, &api.Unavailable, 5},
+	{wire.ErrIsolated, &api.Unavailable, 5},
 	{hub.ErrEnded, &api.Unavailable, 1},
 	{signin.ErrBusy, &api.Unavailable, 2},
 	{signin.ErrProviderDown, &api.ProviderDown, 5},

@@ -511,23 +511,23 @@ func (h *Hub) Drain(ctx context.Context) {
 		close(h.drained)
 	}
 	h.mu.Unlock()
-	h.sendAway()
+	h.sendAway(CloseDraining)
 	h.awaitClosed(ctx)
 }
 
-// sendAway ends the open streams as a server does that shuts down.
-func (h *Hub) sendAway() {
+// sendAway ends the open streams, which reconnect over a time that grows with their number.
+func (h *Hub) sendAway(why Close) {
 	h.mu.Lock()
 	n := len(h.streams)
 	h.mu.Unlock()
-	h.CloseAll(CloseDraining, min(max(time.Duration(n)*reconnectSpacing, minSpread), maxSpread))
+	h.CloseAll(why, min(max(time.Duration(n)*reconnectSpacing, minSpread), maxSpread))
 }
 
 // Suspend accepts no streams until Resume, and ends the open ones. Clients reconnect, to
 // another server if they can.
 func (h *Hub) Suspend() {
 	h.setSuspended(true)
-	h.sendAway()
+	h.sendAway(CloseIsolated)
 }
 
 // Resume accepts streams again.

@@ -65,6 +65,7 @@ const (
 	CloseTooFast
 	CloseTooMany   // the audience has grown past MaxFollowed
 	CloseSuspended // the account is suspended
+	CloseIsolated  // this node cannot reach the store; another one may
 )
 
 // Revoked reports whether the viewer has lost access: nothing that is queued is sent any

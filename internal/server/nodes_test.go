@@ -54,7 +54,7 @@ func TestIsolatedNode(t *testing.T) {
 	socket.read(t, "hello")
 	socket.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop"}, api.FrameDone)
 	shared.cut.Store(true)
-	if code, err := socket.waitForClose(); code != api.CloseDraining {
+	if code, err := socket.waitForClose(); code != api.CloseIsolated {
 		t.Fatalf("closed with %d, %v", code, err)
 	}
 	status, body := r.get(t, r.AdminURL()+"/readyz")

@@ -216,6 +216,7 @@ var endings = [...]struct {
 	hub.CloseTooFast:      {api.CloseTooFast, "too_fast"},
 	hub.CloseTooMany:      {api.CloseTooMany, "too_many_users"},
 	hub.CloseSuspended:    {api.CloseSuspended, "account_suspended"},
+	hub.CloseIsolated:     {api.CloseIsolated, "isolated"},
 }
 
 func appendCloseFrame(b []byte, code int, reason string, retryMS int) []byte {

@@ -76,20 +76,20 @@ func (eventFormat) Silence() time.Duration { return 0 }
 
 // socketCodes are the close codes of the reasons.
 var socketCodes = map[eventsocket.Reason]int{
-	eventsocket.Draining: api.CloseDraining, eventsocket.Slow: api.CloseSlow, eventsocket.Unavailable: api.CloseUnavailable,
+	eventsocket.Draining: api.CloseDraining, eventsocket.Isolated: api.CloseIsolated, eventsocket.Slow: api.CloseSlow, eventsocket.Unavailable: api.CloseUnavailable,
 	eventsocket.Silent: api.CloseSilent, eventsocket.Unauthorized: api.CloseUnauthorized, eventsocket.TooFast: api.CloseTooFast,
 	eventsocket.Suspended: api.CloseSuspended, eventsocket.Replaced: api.CloseReplaced, eventsocket.Ended: api.CloseEnded,
 }
 
 func (eventFormat) Close(why eventsocket.Reason) (code int, text string) {
 	reason := api.CloseReason{Reason: string(why)}
-	if why == eventsocket.Draining {
+	if why == eventsocket.Draining || why == eventsocket.Isolated {
 		reason.RetryMS = int(drainRetry / time.Millisecond)
 	}
 	body, _ := json.Marshal(&reason) // it has only text and a number
 	return socketCodes[why], string(body)
 }
 
-// drainRetry is when a client connects again after the server stopped. There are few
+// drainRetry is when a client connects again after the server sent it away. There are few
 // clients, so they need not be spread.
 const drainRetry = time.Second

@@ -188,6 +188,14 @@ func mayStream(p *auth.Principal, ask opening) error {
 	return nil
 }
 
+// refusalOf is why a stream cannot be opened on a connection that was taken over.
+func refusalOf(err error) hub.Close {
+	if errors.Is(err, hub.ErrSuspended) {
+		return hub.CloseIsolated
+	}
+	return hub.CloseDraining
+}
+
 func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) error {
 	header := http.Header{"X-Request-Id": {wire.RequestID(c.w)}} // the head is written without c.w's
 	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter, Header: header}.Upgrade(c.r, wire.Upgraded{ResponseWriter: c.w})
@@ -200,7 +208,7 @@ func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) err
 	p := &peer{api: a, principal: c.p, address: wire.ClientOf(c.w).LimitKey(), socket: newSocket(conn, false, watches), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
 	if p.stream, err = a.open(ctx, c, of, p.socket, a.hello()); err != nil {
-		p.socket.refuse(hub.CloseDraining, time.Second)
+		p.socket.refuse(refusalOf(err), time.Second)
 		return nil //nolint:nilerr // it has been answered
 	}
 	a.guard(p.stream, func() { a.begin(ctx, c.p, p.stream, follow) })
@@ -320,7 +328,7 @@ func (a *API) events(c *call, of *slot, watches bool, follow *hub.Follow) error 
 	}
 	stream, err := a.open(ctx, c, of, sink, a.hello())
 	if err != nil {
-		sink.refuse(hub.CloseDraining, time.Second)
+		sink.refuse(refusalOf(err), time.Second)
 		return nil //nolint:nilerr // it has been answered
 	}
 	a.guard(stream, func() { a.begin(ctx, c.p, stream, follow) })

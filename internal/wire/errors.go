@@ -17,6 +17,8 @@ var (
 	ErrPermission = errors.New("the token does not allow this for that user")
 	// ErrDraining: the server is shutting down.
 	ErrDraining = errors.New("the server is shutting down")
+	// ErrIsolated: other nodes may be able to serve the request.
+	ErrIsolated = errors.New("this node cannot reach the store for now; connect to another node, or later")
 )
 
 // A MethodError: the path exists, with other methods.

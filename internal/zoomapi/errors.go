@@ -65,6 +65,7 @@ var answers = []struct {
 
 	{wire.ErrNoRoute, answer{status: 404, code: 2300, message: "This API endpoint is not recognized."}},
 	{wire.ErrTooLarge, answer{status: 413, code: 413, message: "Request Body should have at most 65536 bytes."}},
+	{wire.ErrIsolated, answer{status: 503, code: 503, message: "The server cannot reach its store. Connect to another one, or try again later.", header: again}},
 	{wire.ErrDraining, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
 	{errPageToken, answer{status: 400, code: 300, message: "The next page token is invalid or expired."}},
 	{errNotObject, answer{status: 400, code: 300, message: "Request Body should be a valid JSON object."}},

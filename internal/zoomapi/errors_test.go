@@ -45,6 +45,7 @@ func TestFail(t *testing.T) {
 		{"GET", presence.ErrDeactivated, 400, read, nil},
 		{"PUT", wire.ErrNoRoute, 404, `{"code":2300,"message":"This API endpoint is not recognized."}`, nil},
 		{"PUT", wire.ErrTooLarge, 413, `{"code":413,"message":"Request Body should have at most 65536 bytes."}`, nil},
+		{"PUT", wire.ErrIsolated, 503, `{"code":503,"message":"The server cannot reach its store. Connect to another one, or try again later."}`, map[string]string{"Retry-After": "5"}},
 		{"PUT", wire.ErrDraining, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{"GET", context.DeadlineExceeded, 503, `{"code":503,"message":"The request took too long. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{"GET", context.Canceled, 503, `{"code":503,"message":"The request was cancelled. Try again later."}`, map[string]string{"Retry-After": "5"}},

@@ -123,6 +123,8 @@ func (socketFormat) Close(why eventsocket.Reason) (code int, text string) {
 	switch why {
 	case eventsocket.Draining:
 		return closeServiceRestart, "the server is stopping: connect again"
+	case eventsocket.Isolated:
+		return closeTryAgainLater, "the server cannot reach its store: connect again, to another one if you can"
 	case eventsocket.Slow, eventsocket.Unavailable:
 		return closeTryAgainLater, string(why) + ": connect again"
 	case eventsocket.Silent:
