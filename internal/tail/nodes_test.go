@@ -70,6 +70,17 @@ func (w *world) start() *process {
 	return p
 }
 
+// startAll starts processes that know each other from the beginning.
+func (w *world) startAll(n int, lossy bool) (all []*process) {
+	for range n {
+		all = append(all, &process{Node: w.cluster.Join(), w: w, lossy: lossy})
+	}
+	for _, p := range all {
+		p.run()
+	}
+	return all
+}
+
 func (p *process) run() {
 	var consumers []tail.Consumer
 	for _, name := range p.w.names {
@@ -372,9 +383,7 @@ func TestTakeover(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			worlds(t, []string{"c"}, func(w *world) {
-				for range 3 {
-					w.start()
-				}
+				w.startAll(3, false)
 				for range 100 {
 					w.commit(1)
 					advanceTime(100 * time.Millisecond)
@@ -416,9 +425,7 @@ func TestTakeover(t *testing.T) {
 func TestShortPause(t *testing.T) {
 	for _, pause := range []time.Duration{10 * time.Second, 20 * time.Second} {
 		worlds(t, []string{"a", "b", "c"}, func(w *world) {
-			for range 3 {
-				w.start()
-			}
+			w.startAll(3, false)
 			advanceTime(3 * time.Second)
 			holder := w.runner("a")
 			before := w.startsOf("a")
@@ -472,7 +479,7 @@ func TestSpread(t *testing.T) {
 		names[i] = fmt.Sprint("consumer ", i)
 	}
 	worlds(t, names, func(w *world) {
-		live := []*process{w.start(), w.start(), w.start()}
+		live := w.startAll(3, false)
 		check := func() {
 			t.Helper()
 			w.commit(1)
@@ -509,9 +516,7 @@ func TestSpread(t *testing.T) {
 func TestStartTogether(t *testing.T) {
 	worlds(t, []string{"a", "b"}, func(w *world) {
 		w.commit(10)
-		for range 5 {
-			w.start()
-		}
+		w.startAll(5, false)
 		advanceTime(5 * time.Second)
 		for _, name := range w.names {
 			if starts, repeated := w.startsOf(name), w.check(name); starts != 1 || repeated > 0 {
@@ -600,9 +605,7 @@ func (w *world) handledBy(name string) []store.Position {
 // TestLostAnswers: answers to writes may be lost; the node continues, and gives back.
 func TestLostAnswers(t *testing.T) {
 	worlds(t, []string{"a", "b"}, func(w *world) {
-		for range 3 {
-			w.start().lossy = true
-		}
+		w.startAll(3, true)
 		for range 200 {
 			w.commit(1)
 			advanceTime(100 * time.Millisecond)
@@ -630,10 +633,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			worlds(t, []string{"a", "b"}, func(w *world) {
 				random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test repeats it
-				live := []*process{w.start(), w.start(), w.start()}
-				for _, p := range live {
-					p.lossy = true
-				}
+				live := w.startAll(3, true)
 				faults := 0
 				for range 12 {
 					w.commitDuring(time.Duration(1+random.IntN(20)) * time.Second)

@@ -139,10 +139,7 @@ func (r *Registry) evaluateBatch(ctx context.Context, batch []store.User) error 
 // fireAllDue calls fireIfDue for many watches, several at once. It returns a transient error if
 // there is one; otherwise all errors, and Run retries their targets.
 func (r *Registry) fireAllDue(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) error {
-	due := slices.DeleteFunc(waiting, func(w Watch) bool {
-		_, reached := w.visibleTarget(records[w.target()])
-		return !reached
-	})
+	due, failed := r.due(waiting, records)
 	work := make(chan Watch)
 	errs := make(chan error, len(due))
 	var group sync.WaitGroup
@@ -163,7 +160,6 @@ func (r *Registry) fireAllDue(ctx context.Context, waiting []Watch, records map[
 	close(work)
 	group.Wait()
 	close(errs)
-	var failed error
 	for err := range errs {
 		if tail.Transient(err) {
 			return err
@@ -171,6 +167,24 @@ func (r *Registry) fireAllDue(ctx context.Context, waiting []Watch, records map[
 		failed = errors.Join(failed, err)
 	}
 	return failed
+}
+
+// due lists the watches whose targets have the status. A panic over one target is an error
+// and holds up no other, as it would on each node in turn.
+func (r *Registry) due(waiting []Watch, records map[store.User]*store.Record) (due []Watch, failed error) {
+	for _, w := range waiting {
+		err := tail.Guard(func() error {
+			if _, reached := w.visibleTarget(records[w.target()]); reached {
+				due = append(due, w)
+			}
+			return nil
+		})
+		if err != nil {
+			r.retryLater(w.target())
+			failed = errors.Join(failed, err)
+		}
+	}
+	return due, failed
 }
 
 // visibleTarget is what the owner of w may see of the target, and whether that is the
@@ -187,8 +201,17 @@ func (w *Watch) visibleTarget(record *store.Record) (presence.Presence, bool) {
 	return seen, seen.Status == w.Until
 }
 
-// fireIfDue fires w if its target has the status, and returns it as it is then.
-func (r *Registry) fireIfDue(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
+// fireIfDue fires w if its target has the status, and returns it as it is then. It has the
+// goroutine of one watch or of a request, so that a panic is an error.
+func (r *Registry) fireIfDue(ctx context.Context, w Watch, record *store.Record) (fired Watch, err error) {
+	err = tail.Guard(func() (err error) {
+		fired, err = r.tryFire(ctx, w, record)
+		return err
+	})
+	return fired, err
+}
+
+func (r *Registry) tryFire(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
 	seen, reached := w.visibleTarget(record)
 	if !reached {
 		return w, nil

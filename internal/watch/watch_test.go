@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -770,6 +771,7 @@ func TestDamagedTarget(t *testing.T) {
 	for _, damage := range []func(*damagedStore){
 		func(d *damagedStore) { d.target = "dora" },
 		func(d *damagedStore) { d.watches = true },
+		func(d *damagedStore) { d.poison = "dora" },
 	} {
 		watchBubble(t, func(t *testing.T, st logStore) {
 			damaged := &damagedStore{logStore: st}
@@ -796,7 +798,7 @@ func TestDamagedTarget(t *testing.T) {
 			if again.deliveredCount() != 1 || again.delivered[0].Target != "carol" {
 				t.Fatalf("delivered after a restart: %+v", again.delivered)
 			}
-			damaged.set(func(d *damagedStore) { d.target, d.watches = "", false })
+			damaged.set(func(d *damagedStore) { d.target, d.watches, d.poison = "", false, "" })
 			advanceTime(3 * time.Second)
 			if again.deliveredCount() != 2 || again.delivered[1].Target != "dora" {
 				t.Errorf("delivered after the repair: %+v", again.delivered)
@@ -805,12 +807,14 @@ func TestDamagedTarget(t *testing.T) {
 	}
 }
 
-// A damagedStore cannot read the record of one target, or the watches for dora.
+// A damagedStore cannot read the record of one target, or the watches for dora, or gives a
+// record of a target over which the evaluation panics.
 type damagedStore struct {
 	logStore
 
 	mu      sync.Mutex
 	target  presence.UserID
+	poison  presence.UserID
 	watches bool
 }
 
@@ -824,14 +828,21 @@ var errDamage = errors.New("what is stored is damaged")
 
 func (d *damagedStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
 	d.mu.Lock()
-	target := d.target
+	target, poison := d.target, d.poison
 	d.mu.Unlock()
 	for _, u := range us {
 		if target != "" && u.ID == target {
 			return nil, store.Cursor{}, errDamage
 		}
 	}
-	return d.logStore.Read(ctx, us, fresh)
+	records, at, err := d.logStore.Read(ctx, us, fresh)
+	records = slices.Clone(records)
+	for i := range records {
+		if records[i].User.ID == poison {
+			records[i].State = nil
+		}
+	}
+	return records, at, err
 }
 
 func (d *damagedStore) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
