@@ -119,7 +119,7 @@ func TestDashboard(t *testing.T) {
 		}
 	}
 	for _, title := range []string{
-		"Requests", "Presence", "Streams", "Webhooks", "Store", "Store: embedded engine", "Store: NATS", "Backups: embedded engine", "Certificates", "Process",
+		"Requests", "Presence", "Streams", "Webhooks", "Store", "Store: embedded engine", "Store: NATS", "Backups: embedded engine", "Certificates", "Process", "Nodes",
 	} {
 		if !d.hasRow(title) {
 			t.Errorf("there is no row %q", title)
