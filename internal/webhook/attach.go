@@ -18,9 +18,9 @@ var (
 	ErrRemoved = errors.New("the subscription was deleted")
 )
 
-// attachPatience is how long a client waits for a node that does not deliver. It is longer
-// than the delivery takes to begin on another node.
-const attachPatience = 15 * time.Second
+// attachPatience is how long a client waits for a node that does not deliver, before it is to
+// try another one. It is longer than a handover between nodes takes.
+const attachPatience = 4 * time.Second
 
 // An Attachment is a connected client that takes the events of a subscription without
 // URL, from the subscription's position on.
