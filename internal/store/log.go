@@ -24,6 +24,7 @@ type Log interface {
 
 	// PositionAt gives the position of the last entry committed before t, or a
 	// position before the oldest entry: the entries above it are from t or later.
+	// That position is 0 if no entry was dropped yet.
 	// If the clock was set back, t may lie between several pairs of neighbouring
 	// entries, and PositionAt gives the position of one of them.
 	PositionAt(ctx context.Context, t time.Time) (Position, error)

@@ -82,8 +82,20 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 	if err != nil || last.seq > 0 {
 		return last.at, err
 	}
-	oldest, err := s.oldestPosition(ctx)
-	return max(oldest, 1) - 1, err
+	return s.beforeOldest(ctx)
+}
+
+// beforeOldest is the position before the oldest message in the history. Zero: none was
+// dropped, though positions below the first were those of documents.
+func (s *Store) beforeOldest(ctx context.Context) (store.Position, error) {
+	first, err := s.oldest(ctx)
+	if err != nil || first == nil {
+		return 0, err
+	}
+	if head, _, err := decodeEntry(first); err == nil && first.seq == 1 && head.previous == 0 {
+		return 0, nil
+	}
+	return store.Position(first.source) - 1, nil
 }
 
 // A historyPos is the position of a message in the history stream.
@@ -196,11 +208,16 @@ func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 // oldestPosition is the position of the oldest message in the history. Zero: the history
 // is empty.
 func (s *Store) oldestPosition(ctx context.Context) (store.Position, error) {
-	first, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: 1})
+	first, err := s.oldest(ctx)
 	if err != nil || first == nil {
 		return 0, err
 	}
 	return store.Position(first.source), nil
+}
+
+// oldest is the oldest message in the history, or nil.
+func (s *Store) oldest(ctx context.Context) (*storedMsg, error) {
+	return s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: 1})
 }
 
 // decodeEntry decodes the log entry in the message of a record. It returns the zero Entry

@@ -203,6 +203,7 @@ func positionAtEdges(x *suite) {
 	if at, err := x.Store.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
 		x.Errorf("PositionAt in an empty log: %d, %v", at, err)
 	}
+	x.write(acme, doc("user", "u", "x")) // its position may be one of the log
 	var made []store.Position
 	for i := range 6 {
 		x.pause(instant(2 * time.Millisecond))
@@ -226,6 +227,9 @@ func positionAtEdges(x *suite) {
 		from(e.Time.Add(time.Microsecond), all[i+1:])
 	}
 	from(time.Time{}, all)
+	if at, err := x.Store.PositionAt(x.ctx, time.Time{}); err != nil || at != 0 {
+		x.Errorf("PositionAt of a log that has every entry: %d, %v", at, err)
+	}
 	from(all[5].Time.Add(time.Hour), nil)
 }
 
