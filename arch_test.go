@@ -121,6 +121,7 @@ var imports = map[string][]string{
 	"sdk/javascript": nil,
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,
+	"cluster":        nil,
 	"cluster/check":  nil,
 	"cluster/netns":  nil,
 

@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+)
+
+// TestLeaderDies: the death of the NATS server that leads the store's stream declares no node
+// dead and shows nobody offline. Updates work again without a restart.
+func TestLeaderDies(t *testing.T) {
+	t.Parallel()
+	s := startServers(t, 3)
+	c := start(t, s, 3)
+	user, token := c.user("grace")
+	balancer := startProxy(t, c.next)
+	own, _ := connect(t, "http://"+balancer.Addr().String(), token)
+	follow(t, own, client.StreamOptions{SignIn: &api.SignIn{ClientType: "desktop"}})
+	c.awaitStatus(user, api.Available)
+	_, name, _ := strings.Cut(strings.TrimPrefix(c.config.Store, "nats://"), "/")
+	i := slices.IndexFunc(s.all, func(one *natsServer) bool {
+		return one.JetStreamIsStreamLeader("PORCHLIGHT", name+"-state")
+	})
+	if i < 0 {
+		t.Fatal("no server leads the stream")
+	}
+	s.all[i].Shutdown()
+	for _, n := range c.nodes {
+		eventually(t, "an update through each node", func() bool { return n.set(user, api.Busy) == nil })
+	}
+	c.awaitStatus(user, api.Busy)
+	time.Sleep(shortTimes().DeadAfter + 2*time.Second)
+	if got, want := c.statuses(user), []api.Status{api.Offline, api.Available, api.Busy}; !slices.Equal(got, want) {
+		t.Errorf("the log shows %v, want %v", got, want)
+	}
+	for _, n := range c.nodes {
+		if !strings.Contains(n.metrics(), `porchlight_nodes{state="dead"} 0`) && !strings.Contains(n.log.String(), "isolated") {
+			t.Error("a node was declared dead")
+		}
+	}
+}
