@@ -135,6 +135,8 @@ func findings() []finding {
 		{"clock", "NATS", onNATS, func(f *doctor.Facts) { f.Clock.NATS = span(-90 * time.Second) }, doctor.Problem, "90 seconds behind that of the NATS", "both machines"},
 		{"clock", "NATS, slow answer", onNATS, func(f *doctor.Facts) { f.Clock.NATS, f.Clock.Within = span(2*time.Second), 2*time.Second }, doctor.OK, "agrees with that of the NATS servers", ""},
 		{"clock", "future", stopped, func(f *doctor.Facts) { f.Clock.Newest = now.Add(50 * time.Hour) }, doctor.Problem, "2 days in the future", "NTP"},
+		{"clock", "store in use", stopped, func(f *doctor.Facts) { f.Clock.Newest, f.Store.Locked = time.Time{}, true }, doctor.NotChecked, "does not answer", ""},
+		{"clock", "store damaged", stopped, func(f *doctor.Facts) { f.Clock.Newest, f.Store.Error = time.Time{}, "damaged" }, doctor.NotChecked, "cannot be opened", ""},
 		{"clock", "nothing to compare", stopped, func(f *doctor.Facts) { f.Clock.Newest = time.Time{} }, doctor.NotChecked, "no change", ""},
 
 		{"descriptors", "too few", healthy, func(f *doctor.Facts) { f.Descriptors.Asked, f.Descriptors.Allowed = 5000, 400 }, doctor.Problem, "max-connections is 5000", "LimitNOFILE"},

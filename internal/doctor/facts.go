@@ -41,6 +41,18 @@ type StoreFacts struct {
 	NoAccount bool
 }
 
+// whyUnread is why nothing in the store is known; "": it could be read.
+func (s *StoreFacts) whyUnread() string {
+	switch {
+	case s.Locked:
+		return "the process that uses the store does not answer, so there is nothing to compare the clock with"
+	case s.Error != "" || s.Unread != "":
+		return "the store cannot be opened, so there is nothing to compare the clock with"
+	default:
+		return ""
+	}
+}
+
 // A Disk is the file system of a directory.
 type Disk struct {
 	What    string // such as "data directory"

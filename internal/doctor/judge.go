@@ -125,7 +125,7 @@ func judgeClock(j *judgement) {
 	switch {
 	case !j.clean():
 	case c.Server == nil && c.Machine == nil && c.NATS == nil && c.Newest.IsZero():
-		j.skip("no server runs, and the log has no change to compare the clock with")
+		j.skip(cmp.Or(j.facts.Store.whyUnread(), "no server runs, and the log has no change to compare the clock with"))
 	case c.NATS != nil:
 		j.ok("the clock agrees with that of the NATS servers and with the log")
 	default:

@@ -286,3 +286,22 @@ func TestDoctorNATS(t *testing.T) {
 	report = diagnose(t, asked)
 	expect(t, &report, "nats", doctor.Problem, "cannot be used")
 }
+
+// TestFactsWhileDraining: a server answers for itself until it accepts no more requests.
+func TestFactsWhileDraining(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	cfg.DrainDelay = 10 * time.Second
+	r := start(t, cfg, server.Options{})
+	r.stop(nil)
+	eventually(t, "the server says that it drains", func() bool {
+		f, err := server.Examine(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !f.Running || f.Store.Locked {
+			t.Fatalf("%+v", f)
+		}
+		return f.Draining
+	})
+}

@@ -243,7 +243,6 @@ func (s *Server) drain(ctx context.Context) error {
 		delay = 0
 	}
 	s.log.InfoContext(ctx, "stopping", slog.String("delay", delay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
-	s.control.stop(ctx)
 	if delay == 0 {
 		return nil
 	}
