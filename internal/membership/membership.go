@@ -119,7 +119,6 @@ type Members struct {
 
 	mu      sync.Mutex // guards the fields below
 	self    incarnation
-	earlier map[string]bool  // incarnations of this process that were given up
 	peers   map[string]*peer // every other document, by incarnation
 	dead    map[string]bool  // that were reported
 	asked   map[string]bool  // unknown incarnations that somebody asked for
@@ -133,6 +132,7 @@ type Members struct {
 // An incarnation is what this node knows of itself.
 type incarnation struct {
 	id        string
+	after     string // the incarnation of the same process before it; "": none
 	since     time.Time
 	version   string // of its document, as read last
 	beat      uint64 // of the last attempt
@@ -186,7 +186,7 @@ func New(o Options) *Members {
 	return &Members{
 		opts: o, OnDead: func(string) {}, OnIsolated: func() {}, OnRejoined: func(string) {},
 		changed: make(chan struct{}, 1), left: make(chan struct{}), rounds: make(turn, 1), switching: make(turn, 1),
-		peers: make(map[string]*peer), dead: make(map[string]bool), asked: make(map[string]bool), logged: make(map[string]struct{}), earlier: make(map[string]bool),
+		peers: make(map[string]*peer), dead: make(map[string]bool), asked: make(map[string]bool), logged: make(map[string]struct{}),
 	}
 }
 
@@ -226,7 +226,7 @@ func (m *Members) register(ctx context.Context) error {
 	if err := m.observe(read); err != nil {
 		return err
 	}
-	next := incarnation{id: cryptorand.Text(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
+	next := incarnation{id: cryptorand.Text(), after: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
 	// The level document is written again: its rise is then decided after this node was seen.
 	docs := []store.Doc{m.beatDoc(&next), m.levelDoc(read)}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -241,7 +241,6 @@ func (m *Members) register(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.earlier[m.self.id] = true
 	m.self = next
 	return nil
 }

@@ -7,15 +7,20 @@ import (
 )
 
 // Serving lists the incarnations that may be given work, in order: those that neither
-// drain nor are suspected. If there are none, it lists all that are live.
+// drain, nor are suspected, nor were followed by another one of the same process. If there
+// are none, it lists all that are live.
 func (m *Members) Serving() []string {
 	m.mu.Lock()
+	followed := map[string]bool{m.self.after: true}
+	for _, p := range m.peers {
+		followed[p.value.After] = true
+	}
 	var serving []string
 	if !m.self.givenUp && !m.leaving {
 		serving = append(serving, m.self.id)
 	}
 	for id, p := range m.peers {
-		if !m.earlier[id] && !p.value.dead() && !p.value.Leaving && p.silent < m.opts.Times.suspectAfter() {
+		if !followed[id] && !p.value.dead() && !p.value.Leaving && p.silent < m.opts.Times.suspectAfter() {
 			serving = append(serving, id)
 		}
 	}

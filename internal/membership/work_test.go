@@ -73,3 +73,29 @@ func TestPreferred(t *testing.T) {
 		t.Errorf("without nodes: %q", got)
 	}
 }
+
+// TestServingAfterOutage: when every node was isolated and has a new incarnation, work falls
+// to those at once, although the earlier ones were not declared dead yet.
+func TestServingAfterOutage(t *testing.T) {
+	simulate(t, func(w *world) {
+		nodes := []*node{w.start("a"), w.start("b"), w.start("c")}
+		time.Sleep(5 * time.Second)
+		w.setDown(true, false)
+		time.Sleep(20 * time.Second)
+		w.setDown(false, false)
+		time.Sleep(8 * time.Second)
+		var ids []string
+		for _, n := range nodes {
+			ids = append(ids, n.Self())
+		}
+		slices.Sort(ids)
+		for _, n := range nodes {
+			if got := n.Serving(); !slices.Equal(got, ids) {
+				t.Errorf("%s: %v, want %v", n.name, got, ids)
+			}
+		}
+		if live := nodes[0].Live(); len(live) != 6 {
+			t.Errorf("live: %v", live)
+		}
+	})
+}
