@@ -395,8 +395,18 @@ func (m *importing) trimHistory(ctx context.Context) error {
 
 // commit stores the identity and removes the mark, from the state stream last.
 func (m *importing) commit(ctx context.Context) error {
+	if err := m.checkOwn(ctx); err != nil {
+		return err
+	}
 	if err := m.s.storeIdentity(ctx, m.id, 0); err != nil {
 		return err
+	}
+	var stored identity
+	if _, err := m.s.readJSON(ctx, m.s.names.identity(), &stored); err != nil {
+		return err
+	}
+	if !stored.StateCreated.Equal(m.id.StateCreated) {
+		return m.replaced()
 	}
 	state, history := m.s.stateConfig(), m.s.historyConfig()
 	state.FirstSeq = m.first
@@ -410,4 +420,23 @@ func (m *importing) commit(ctx context.Context) error {
 		err = m.s.missing()
 	}
 	return err
+}
+
+// checkOwn refuses streams of another run, which takes those of this one for the rest of an
+// interrupted migration.
+func (m *importing) checkOwn(ctx context.Context) error {
+	for _, name := range []string{m.s.names.stateStream(), m.s.names.historyStream()} {
+		info, err := m.s.streamInfo(ctx, name)
+		if err != nil {
+			return err
+		}
+		if info == nil || info.Config.Metadata[importKey] != m.run {
+			return m.replaced()
+		}
+	}
+	return nil
+}
+
+func (m *importing) replaced() error {
+	return fmt.Errorf("%w: another migration to NATS at %s with store name %s has begun meanwhile, and replaced this copy: wait for its end, and check the result with --verify-only", ErrOccupied, m.s.servers, m.s.opts.Prefix)
 }

@@ -312,3 +312,32 @@ func TestConsumersContinue(t *testing.T) {
 		t.Errorf("of %d entries the consumer got %v", want, r.seen)
 	}
 }
+
+// TestTwoMigrations: of two migrations to one place at once, one is refused, and the other
+// one's copy is whole.
+func TestTwoMigrations(t *testing.T) {
+	enginetest.Embedded(t)
+	n := enginetest.StartNATS(t)
+	source := place{dir: filepath.Join(t.TempDir(), "source")}
+	fill(t, source.dir)
+	want := describePlace(t, source)
+	from := mustSource(t, source)
+	for name, target := range map[string]place{"NATS": {nats: n, name: "contested"}, "a data directory": {dir: filepath.Join(t.TempDir(), "contested")}} {
+		t.Run(name, func(t *testing.T) {
+			var second error
+			first := target.fill(t.Context(), from, func(ctx context.Context, _ transfer.Source) error {
+				second = target.fill(ctx, from, accept) // when the first one has copied everything
+				return nil
+			})
+			if (first == nil) == (second == nil) {
+				t.Fatalf("the first: %v; the second: %v", first, second)
+			}
+			if got := describePlace(t, target); got != want {
+				t.Errorf("the copy is\n%s\nwant\n%s", got, want)
+			}
+			if err := target.fill(t.Context(), from, accept); err == nil {
+				t.Error("a third migration replaced the copy")
+			}
+		})
+	}
+}
