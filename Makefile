@@ -52,7 +52,7 @@ SOAKTIME ?= 30m
 GOTEST := $(GO) test -vet=off
 
 .PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race test-race-long \
-        test-e2e cluster-test walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
+        test-e2e cluster-test cluster-bench walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -130,6 +130,9 @@ test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS J
 cluster-test: ## three NATS servers and three nodes in network namespaces, which are killed, paused, cut off and upgraded; needs root and ip
 	$(GOTEST) -count=1 -timeout 30m -parallel 3 -v ./cluster/netns
 
+cluster-bench: ## what several nodes cost and how soon they notice faults: the figures of docs/benchmarks.md; needs root and ip
+	$(GOTEST) -timeout 30m -run '^$$' -bench . -benchtime 1x ./cluster/netns
+
 left-out:
 	@tools/left-out 'cluster/netns: all tests, which need root (CI, and make cluster-test)' 'race detector: all packages but those of RACE in the Makefile (CI: and of RACE_LONG), and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
 
@@ -146,7 +149,7 @@ pictures: ## the pictures of the README, docs/board.png and docs/board.gif, take
 ## ---- longer runs ----
 
 bench: ## the benchmarks, and the driver that measures the budgets
-	$(GO) test -timeout 60m -run '^$$' -bench . -benchmem ./...
+	$(GO) test -timeout 60m -run '^$$' -bench . -benchmem $$($(GO) list ./... | grep -v /cluster/netns)
 	$(GO) run ./bench
 
 fuzz: ## every fuzz function, each for FUZZTIME (30s)

@@ -180,23 +180,30 @@ const (
 	newer = "NODE_LEVELS=1,2"
 )
 
-// raiseLevel lets the nodes write the newer level.
-func (l *workload) raiseLevel() {
-	l.Helper()
+// operator is a client with a system token.
+func (w *world) operator(n *node) *client.Client {
+	w.Helper()
 	var made struct {
 		Secret string `json:"secret"`
 	}
-	out, err := l.command("system", "token", "create", "test", "--json")
+	out, err := w.command("system", "token", "create", "test", "--json")
 	if err == nil {
 		err = json.Unmarshal(out, &made)
 	}
 	if err != nil || made.Secret == "" {
-		l.Fatalf("porchlight system token create: %v: %s", err, out)
+		w.Fatalf("porchlight system token create: %v: %s", err, out)
 	}
-	c, err := client.New(l.nodes[0].url(), client.StaticToken(made.Secret), l.nodes[0].http)
+	c, err := client.New(n.url(), client.StaticToken(made.Secret), n.http)
 	if err != nil {
-		l.Fatal(err)
+		w.Fatal(err)
 	}
+	return c
+}
+
+// raiseLevel lets the nodes write the newer level.
+func (l *workload) raiseLevel() {
+	l.Helper()
+	c := l.operator(l.nodes[0])
 	waitFor(l, "level 2", func() bool { // a node that was stopped counts until it is dead
 		after, err := c.UpgradeNodes(l.Context())
 		return err == nil && after.Level == 2

@@ -35,7 +35,7 @@ var networks atomic.Int64
 
 // A world is three NATS servers and three nodes, each on a host of its own.
 type world struct {
-	*testing.T
+	testing.TB
 	dir     string
 	net     *network
 	servers []*natsServer
@@ -57,15 +57,15 @@ type node struct {
 }
 
 // newWorld starts servers and nodes.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	return newWorldWith(t, func(int, *node) {})
 }
 
 // newWorldWith starts servers, and nodes that choose has changed before.
-func newWorldWith(t *testing.T, choose func(int, *node)) *world {
+func newWorldWith(t testing.TB, choose func(int, *node)) *world {
 	t.Helper()
-	w := &world{T: t, dir: filepath.Join(dataDir(os.Getenv(insideVariable)), t.Name()), net: newNetwork(t, &networks)}
+	w := &world{TB: t, dir: filepath.Join(dataDir(os.Getenv(insideVariable)), t.Name()), net: newNetwork(t, &networks)}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
