@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/presence"
@@ -40,7 +41,7 @@ func newFigures(b *testing.B, users int) (w *world, ids []string) {
 	return w, ids
 }
 
-// commits counts the writes of records until stop is called.
+// commits counts the records that the servers store, until stop is called.
 func (w *world) commits() (count *atomic.Int64, stop func()) {
 	w.Helper()
 	conn, err := nats.Connect(urls(w.servers, storeUser))
@@ -48,7 +49,17 @@ func (w *world) commits() (count *atomic.Int64, stop func()) {
 		w.Fatal(err)
 	}
 	count = new(atomic.Int64)
-	if _, err := conn.Subscribe("porchlight.s.>", func(*nats.Msg) { count.Add(1) }); err != nil {
+	js, err := jetstream.New(conn)
+	if err == nil {
+		var consumer jetstream.Consumer
+		consumer, err = js.OrderedConsumer(w.Context(), "porchlight-state", jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{"porchlight.s.>"}, DeliverPolicy: jetstream.DeliverNewPolicy,
+		})
+		if err == nil {
+			_, err = consumer.Consume(func(jetstream.Msg) { count.Add(1) })
+		}
+	}
+	if err != nil {
 		w.Fatal(err)
 	}
 	return count, conn.Close
