@@ -17,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // shortTimes are those of the nodes here. A node that the machine does not run for seconds
@@ -31,6 +32,7 @@ type cluster struct {
 	servers *servers
 	config  config.Config
 	made    server.Credentials
+	mu      sync.Mutex // guards nodes against the load balancer
 	nodes   []*node
 	client  *client.Client // through a load balancer
 }
@@ -73,27 +75,36 @@ func start(t *testing.T, s *servers, nodes int, change ...func(*config.Config)) 
 // a while, and what they have created then may be incomplete: the next attempt has another name.
 func (c *cluster) found() {
 	c.t.Helper()
-	eventually(c.t, "the servers create the streams of a store", func() bool {
+	c.retry("create the streams of a store", func() (err error) {
 		c.config.Store = fmt.Sprintf("nats://%s/s%d", c.servers.next(), c.servers.stores.Add(1))
-		var err error
 		c.made, err = server.Init(c.t.Context(), c.config, server.Founding{
 			Account: "Test", OwnerEmail: "ada@example.com", OwnerName: "Ada Okafor", AppName: "test", WithToken: true,
 		})
-		if err != nil {
-			c.t.Logf("founding the store: %v; trying again", err)
-		}
-		return err == nil
+		return err
 	})
 }
 
-// add runs another node.
-func (c *cluster) add(o server.Options) *node {
+// add runs another node. Its start fails while the store elects a leader, as on any machine
+// that is too busy.
+func (c *cluster) add(o server.Options) (n *node) {
 	c.t.Helper()
-	n, err := c.tryAdd(o)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	c.retry("start a node", func() (err error) {
+		n, err = c.tryAdd(o)
+		return err
+	})
 	return n
+}
+
+// retry calls do until it succeeds.
+func (c *cluster) retry(what string, do func() error) {
+	c.t.Helper()
+	eventually(c.t, what, func() bool {
+		err := do()
+		if err != nil {
+			c.t.Logf("%s: %v; trying again", what, err)
+		}
+		return err == nil
+	})
 }
 
 func (c *cluster) tryAdd(o server.Options) (*node, error) {
@@ -102,7 +113,7 @@ func (c *cluster) tryAdd(o server.Options) (*node, error) {
 	cfg := c.config
 	_, name, _ := strings.Cut(strings.TrimPrefix(cfg.Store, "nats://"), "/")
 	cfg.Store = "nats://" + n.back.Addr().String() + "/" + name
-	o.Log, o.NodeTimes = server.NewLog(cfg, n.log), shortTimes()
+	o.Log, o.NodeTimes, o.StoreTimeout = server.NewLog(cfg, n.log), shortTimes(), enginetest.Timeout
 	var err error
 	if n.Server, err = server.New(cfg, o); err != nil {
 		return nil, err
@@ -123,6 +134,8 @@ func (c *cluster) tryAdd(o server.Options) (*node, error) {
 			c.t.Logf("log of the node at %s:\n%s", address, n.log)
 		}
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nodes = append(c.nodes, n)
 	return n, nil
 }
@@ -140,13 +153,17 @@ func connect(t *testing.T, url, token string) (*client.Client, *http.Client) {
 	return c, h
 }
 
-// next is the address of a node that is ready, as a load balancer finds it.
+// next is the address of a node that is ready, as a load balancer finds it. It waits until
+// there is one, or the test ends.
 func (c *cluster) next() string {
-	for range c.nodes {
+	for c.t.Context().Err() == nil {
+		c.mu.Lock()
 		n := c.nodes[int(c.servers.dials.Add(1))%len(c.nodes)]
+		c.mu.Unlock()
 		if status, _ := n.ready(); !n.out.Load() && status == http.StatusOK {
 			return n.front.Addr().String()
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	return ""
 }
@@ -199,15 +216,19 @@ func (n *node) admin(path string) (status int, body string) {
 // user makes a user with a token for presence and sessions.
 func (c *cluster) user(name string) (id, token string) {
 	c.t.Helper()
-	u, err := c.client.CreateUser(c.t.Context(), api.CreateUser{Email: name + "@example.com"})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	made, err := c.client.CreateToken(c.t.Context(), api.CreateToken{User: u.ID, Name: "test", Scopes: []string{"presence:read", "session:write", "session:read"}})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return u.ID, made.Secret
+	var attempts int // the user may exist after a failure
+	c.retry("create a user", func() error {
+		attempts++
+		u, err := c.client.CreateUser(c.t.Context(), api.CreateUser{Email: fmt.Sprintf("%s%d@example.com", name, attempts)})
+		id = u.ID
+		return err
+	})
+	c.retry("create a token", func() error {
+		made, err := c.client.CreateToken(c.t.Context(), api.CreateToken{User: id, Name: "test", Scopes: []string{"presence:read", "session:write", "session:read"}})
+		token = made.Secret
+		return err
+	})
+	return id, token
 }
 
 // follow runs a stream until the test ends.

@@ -99,6 +99,7 @@ func natsOptions(cfg *config.Config, o *Options) natsstore.Options {
 		Retention: cfg.LogRetention,
 		Replicas:  cfg.StoreReplicas,
 		Relaxed:   cfg.Durability == "os",
+		Timeout:   o.StoreTimeout,
 	}
 }
 

@@ -68,6 +68,9 @@ type Options struct {
 	Levels membership.Levels
 	// NodeTimes are how long it takes until nodes are isolated or dead. Tests shorten them.
 	NodeTimes membership.Times
+	// StoreTimeout is how long a call waits for NATS servers that do not answer; zero: the
+	// default of natsstore. Tests raise it, because the machine may stall.
+	StoreTimeout time.Duration
 	// Timeouts of the API's connections. Tests shorten them.
 	Timeouts Timeouts
 }
