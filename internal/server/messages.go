@@ -14,8 +14,10 @@ import (
 	"porchlight.dev/porchlight/internal/eventsocket"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/view"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 // The topics of messages between nodes. What is lost is found a little later, because every
@@ -58,6 +60,13 @@ func (s *Server) connectNodes(dir *directory.Directory, authority *auth.Authorit
 	s.watches.OnChange, s.watches.Wake = m.signals(watchesTopic)
 	s.webhooks.subscriptions.OnChange, s.webhooks.subscriptions.Wake = m.signals(subscriptionsTopic)
 	s.messages = m
+}
+
+// shareRates has the account limits hold over all nodes.
+func (s *Server) shareRates(rates *zoomapi.Limits) {
+	if s.messages != nil {
+		s.accountUsage = quota.NewExchange(rates, s.messages.messenger, func() int { return max(1, len(s.members.Live())) })
+	}
 }
 
 // newNodeMessages tells other nodes of changes of tokens and contacts. h and sockets follow

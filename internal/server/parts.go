@@ -48,7 +48,7 @@ func (s *Server) parts() []*part {
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
 	if s.messages != nil {
-		all = append(all, &part{name: "messages of nodes", start: s.messages.run})
+		all = append(all, &part{name: "messages of nodes", start: s.messages.run}, &part{name: "account limits over nodes", start: s.accountUsage.Run})
 	}
 	if s.limits.gate != nil {
 		all = append(all, &part{name: "overload", start: s.watchQueue})

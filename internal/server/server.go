@@ -40,6 +40,7 @@ import (
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/telemetry"
 	"porchlight.dev/porchlight/internal/wire"
@@ -106,29 +107,30 @@ type Server struct {
 	descriptors descriptorPlan
 	limits      limits
 
-	members     *membership.Members
-	messages    *nodeMessages // nil: no other node serves the store, or nodes cannot send any
-	deadNodes   *deadQueue
-	audit       *audit.Log
-	publisher   *publish.Publisher
-	provisioner *provision.Provisioner
-	consumers   *tail.Runtime
-	watches     *watch.Registry
-	erasures    *erasure.Registry
-	tenants     *tenant.Registry
-	webhooks    webhooks
-	hub         *hub.Hub
-	tls         certificate.Source // nil: plain HTTP
-	adminTLS    certificate.Source // nil: the admin listener has no TLS
-	listener    net.Listener
-	plain       *plainHTTP          // nil: off
-	admin       net.Listener        // nil: off
-	control     *control            // nil: there is no data directory, or no socket in it
-	source      backupSource        // nil, as backups
-	backups     *backupjob.Slot     // nil: the store is backed up by other tools
-	schedule    *backupjob.Schedule // nil: off
-	public      *framer.Server
-	internal    *http.Server
+	members      *membership.Members
+	messages     *nodeMessages   // nil: no other node serves the store, or nodes cannot send any
+	accountUsage *quota.Exchange // nil, as messages
+	deadNodes    *deadQueue
+	audit        *audit.Log
+	publisher    *publish.Publisher
+	provisioner  *provision.Provisioner
+	consumers    *tail.Runtime
+	watches      *watch.Registry
+	erasures     *erasure.Registry
+	tenants      *tenant.Registry
+	webhooks     webhooks
+	hub          *hub.Hub
+	tls          certificate.Source // nil: plain HTTP
+	adminTLS     certificate.Source // nil: the admin listener has no TLS
+	listener     net.Listener
+	plain        *plainHTTP          // nil: off
+	admin        net.Listener        // nil: off
+	control      *control            // nil: there is no data directory, or no socket in it
+	source       backupSource        // nil, as backups
+	backups      *backupjob.Slot     // nil: the store is backed up by other tools
+	schedule     *backupjob.Schedule // nil: off
+	public       *framer.Server
+	internal     *http.Server
 
 	draining  atomic.Bool
 	closeOnce sync.Once

@@ -116,6 +116,7 @@ func (s *Server) compose() {
 	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	rates := zoomapi.NewLimits(plan, clock)
+	s.shareRates(rates)
 	native.Rates = func(plan string) []api.AccountRate { return accountRates(rates.Rates(plan)) }
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: rates, Clock: clock,

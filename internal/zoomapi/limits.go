@@ -97,20 +97,24 @@ var allowances = [planCount][labelCount]allowance{
 // quiet longest is evicted, and its daily count begins again.
 const maxAccounts = 10_000
 
-// Limits counts the requests of accounts, in memory and for this node alone.
+// Limits counts the requests of accounts, in memory: those of this node, and of others if a
+// quota.Exchange brings them.
 type Limits struct {
 	plan  Plan
 	clock func() time.Time
 
-	mu       sync.Mutex
-	accounts map[presence.AccountID]*usage // guarded by mu
+	mu       sync.Mutex // guards the fields below
+	accounts map[presence.AccountID]*usage
+	nodes    int                  // 0: nobody else counts
+	changed  []presence.AccountID // of which other nodes are to be told
 }
 
 // usage is what an account has used.
 type usage struct {
-	short [labelCount]quota.Bucket
-	day   int64 // since 1970, UTC; of spent
-	spent [labelCount]int
+	short  [labelCount]quota.SharedBucket
+	day    int64 // since 1970, UTC; of spent
+	spent  [labelCount]int
+	unsent unsent
 }
 
 // NewLimits limits each account to its own plan, and those without one to plan.
@@ -169,7 +173,11 @@ func (l *Limits) takeRequest(h header, p *auth.Principal, kind label) error {
 	allowed := &allowances[plan][kind]
 	now := l.clock()
 	l.mu.Lock()
-	left, err := l.usage(p.Account, now).takeRequest(allowed, kind, now)
+	u := l.usage(p.Account, now)
+	left, err := u.takeRequest(l.nodes, allowed, kind, now)
+	if err == nil && l.nodes > 0 {
+		l.note(p.Account, u, allowed, kind)
+	}
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -183,17 +191,15 @@ func (l *Limits) takeRequest(h header, p *auth.Principal, kind label) error {
 const day = 24 * time.Hour
 
 // takeRequest counts a request and returns how many more could be made at once.
-func (u *usage) takeRequest(allowed *allowance, kind label, now time.Time) (left int, err error) {
-	if today := now.Unix() / int64(day/time.Second); u.day != today {
-		u.day, u.spent = today, [labelCount]int{}
-	}
+func (u *usage) takeRequest(nodes int, allowed *allowance, kind label, now time.Time) (left int, err error) {
+	u.begin(now)
 	if allowed.daily > 0 && u.spent[allowed.pool] >= allowed.daily {
 		midnight := now.UTC().Truncate(day).Add(day)
 		return 0, &wire.RateError{
 			Daily: true, Category: kind.String(), Limit: allowed.daily, RetryAfter: midnight.Sub(now), Reset: midnight,
 		}
 	}
-	left, wait := u.short[kind].Take(1, allowed.n, allowed.per, now)
+	left, wait := u.short[kind].Take(nodes, allowed.n, allowed.per, now)
 	if wait > 0 {
 		return 0, &wire.RateError{Category: kind.String(), Limit: allowed.n, RetryAfter: wait, Reset: now.Add(wait)}
 	}
@@ -221,9 +227,9 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 func (l *Limits) evict(now time.Time) {
 	var quietest presence.AccountID
 	var since quota.Bucket
-	today := now.Unix() / int64(day/time.Second)
+	today := dayOf(now)
 	for account, u := range l.accounts {
-		last := max(u.short[light], u.short[medium], u.short[heavy], u.short[intensive])
+		last := max(u.short[light].FullAt(), u.short[medium].FullAt(), u.short[heavy].FullAt(), u.short[intensive].FullAt())
 		if last.Full(now) && (u.day != today || u.spent == [labelCount]int{}) {
 			delete(l.accounts, account)
 			continue

@@ -10,8 +10,7 @@ import (
 )
 
 // A Bus carries messages between the nodes of a test, as a store.Messenger of each. Messages
-// take a while, and may be lost or arrive twice or out of order. The zero Bus loses none, and
-// delivers each at once.
+// take a while, and may be lost or arrive twice or out of order. The zero Bus loses none.
 type Bus struct {
 	mu     sync.Mutex // guards the fields below
 	faults Faults
@@ -61,25 +60,20 @@ type busSubscription struct {
 // Broadcast implements store.Messenger.
 func (n *busNode) Broadcast(topic string, payload []byte) error {
 	n.bus.mu.Lock()
-	var now []func()
+	defer n.bus.mu.Unlock()
 	for _, to := range n.bus.nodes {
 		if to != n {
-			now = append(now, n.bus.sends(to, topic, slices.Clone(payload))...)
+			n.bus.send(to, topic, slices.Clone(payload))
 		}
-	}
-	n.bus.mu.Unlock()
-	for _, deliver := range now {
-		deliver()
 	}
 	return nil
 }
 
-// sends begins to deliver a message that takes a while, and returns what delivers one that
-// does not. b.mu is locked.
-func (b *Bus) sends(to *busNode, topic string, payload []byte) (now []func()) {
+// send begins to deliver a message. b.mu is locked.
+func (b *Bus) send(to *busNode, topic string, payload []byte) {
 	f := b.faults
 	if f.Lose != nil && f.Lose() {
-		return nil
+		return
 	}
 	times := 1
 	if f.Repeat != nil && f.Repeat() {
@@ -90,14 +84,8 @@ func (b *Bus) sends(to *busNode, topic string, payload []byte) (now []func()) {
 		if f.Jitter > 0 {
 			delay += rand.N(f.Jitter) //nolint:gosec // no secret
 		}
-		deliver := func() { to.deliver(topic, payload) }
-		if delay > 0 {
-			time.AfterFunc(delay, deliver)
-			continue
-		}
-		now = append(now, deliver)
+		time.AfterFunc(delay, func() { to.deliver(topic, payload) })
 	}
-	return now
 }
 
 func (n *busNode) deliver(topic string, payload []byte) {

@@ -1,0 +1,157 @@
+package quota
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Ledger has what accounts used of limits that hold over all nodes.
+type Ledger interface {
+	// Unsent returns what was used here and not returned before, of at most some accounts.
+	Unsent(accounts int) []Used
+	// Add adds what was used on another node.
+	Add(used []Used)
+	// Totals are what was used of daily limits today, on any node, as far as is known here.
+	Totals() []Used
+	// AddTotals raises those that are known here to the totals of another node.
+	AddTotals(totals []Used)
+	// SetNodes says how many nodes there are.
+	SetNodes(nodes int)
+}
+
+// Used is an amount that an account used. What it is of is for the Ledger to say.
+type Used struct {
+	Account string `json:"a"`
+	Kind    uint8  `json:"k,omitempty"`
+	Amount  int64  `json:"n"`
+}
+
+// A Messenger sends messages to the other nodes, and may lose some; store.Messenger is one.
+type Messenger interface {
+	Broadcast(topic string, payload []byte) error
+	Subscribe(topic string, fn func(payload []byte)) (stop func(), err error)
+}
+
+const (
+	usageTopic = "usage"
+	// repeats is in how many messages each amount is: in all those of a second, so that one
+	// that is lost is made up for by the next.
+	repeats = int(time.Second / tellEvery)
+	// accountsAtOnce bounds a message: what accounts used beyond it comes in the next.
+	accountsAtOnce = 400
+	totalsAtOnce   = 2000
+	countEvery     = 10 // rounds between two counts of the nodes
+)
+
+// A usageMessage is what a node tells the others.
+type usageMessage struct {
+	Node   string       `json:"node"`
+	Rounds []usageRound `json:"rounds,omitempty"`
+	// Ask asks for Totals, which a node needs that has just started.
+	Ask    bool   `json:"ask,omitempty"`
+	Totals []Used `json:"totals,omitempty"`
+}
+
+// A usageRound is what was used in one interval.
+type usageRound struct {
+	Number uint64 `json:"r"`
+	Used   []Used `json:"u"`
+}
+
+// An Exchange tells other nodes what was used here of a Ledger, and adds what they tell.
+type Exchange struct {
+	ledger    Ledger
+	messenger Messenger
+	nodes     func() int
+	self      string // of this run
+	number    uint64
+	rounds    []usageRound // the latest ones, the newest last
+
+	mu    sync.Mutex
+	heard map[string]uint64 // guarded by mu: the newest round by node
+}
+
+// NewExchange makes an exchange. nodes is how many there are.
+func NewExchange(ledger Ledger, messenger Messenger, nodes func() int) *Exchange {
+	return &Exchange{ledger: ledger, messenger: messenger, nodes: nodes, self: rand.Text(), heard: make(map[string]uint64)}
+}
+
+// Run exchanges until ctx ends.
+func (x *Exchange) Run(ctx context.Context) error {
+	x.ledger.SetNodes(x.nodes())
+	stop, err := x.messenger.Subscribe(usageTopic, x.receive)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	x.send(&usageMessage{Ask: true})
+	ticker := time.NewTicker(tellEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			x.tell()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// tell sends what was used in the latest rounds, if anything.
+func (x *Exchange) tell() {
+	x.number++
+	if x.number%countEvery == 0 {
+		x.ledger.SetNodes(x.nodes())
+	}
+	x.rounds = slices.DeleteFunc(x.rounds, func(r usageRound) bool { return r.Number+uint64(repeats) <= x.number })
+	if used := x.ledger.Unsent(accountsAtOnce); len(used) > 0 {
+		x.rounds = append(x.rounds, usageRound{x.number, used})
+	}
+	if len(x.rounds) > 0 {
+		x.send(&usageMessage{Rounds: x.rounds})
+	}
+}
+
+// send sends a message. One that cannot be sent is lost, as others may be.
+func (x *Exchange) send(m *usageMessage) {
+	m.Node = x.self
+	if b, err := json.Marshal(m); err == nil {
+		_ = x.messenger.Broadcast(usageTopic, b)
+	}
+}
+
+func (x *Exchange) receive(b []byte) {
+	var m usageMessage
+	if json.Unmarshal(b, &m) != nil || m.Node == x.self {
+		return // of a newer version
+	}
+	for _, r := range x.unheard(&m) {
+		x.ledger.Add(r.Used)
+	}
+	if len(m.Totals) > 0 {
+		x.ledger.AddTotals(m.Totals)
+	}
+	if m.Ask {
+		for part := range slices.Chunk(x.ledger.Totals(), totalsAtOnce) {
+			x.send(&usageMessage{Totals: part})
+		}
+	}
+}
+
+// unheard are the rounds of m that no message has brought before.
+func (x *Exchange) unheard(m *usageMessage) (fresh []usageRound) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	newest := x.heard[m.Node]
+	for _, r := range m.Rounds {
+		if r.Number > newest {
+			fresh = append(fresh, r)
+			x.heard[m.Node] = max(x.heard[m.Node], r.Number)
+		}
+	}
+	return fresh
+}

@@ -1,0 +1,115 @@
+package zoomapi
+
+import (
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
+)
+
+var _ quota.Ledger = (*Limits)(nil)
+
+// What nodes tell each other: of each label the cost in its bucket, and from daily on, of
+// each pool the requests of the day.
+const (
+	daily     = labelCount
+	kindCount = 2 * labelCount
+)
+
+// unsent is what was used here and other nodes were not told yet.
+type unsent struct {
+	amounts [kindCount]int64
+	queued  bool // in Limits.changed
+}
+
+// SetNodes has the limits hold over that many nodes, which tell each other what they took.
+func (l *Limits) SetNodes(nodes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nodes = nodes
+}
+
+// note notes a request for the other nodes. l.mu is locked.
+func (l *Limits) note(account presence.AccountID, u *usage, allowed *allowance, kind label) {
+	u.unsent.amounts[kind] += quota.Cost(allowed.n, allowed.per)
+	if allowed.daily > 0 {
+		u.unsent.amounts[daily+allowed.pool]++
+	}
+	if !u.unsent.queued {
+		u.unsent.queued = true
+		l.changed = append(l.changed, account)
+	}
+}
+
+// Unsent implements quota.Ledger.
+func (l *Limits) Unsent(accounts int) (used []quota.Used) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(accounts, len(l.changed))
+	for _, account := range l.changed[:n] {
+		u := l.accounts[account]
+		if u == nil {
+			continue // evicted
+		}
+		for kind, amount := range u.unsent.amounts {
+			if amount > 0 {
+				used = append(used, quota.Used{Account: string(account), Kind: uint8(kind), Amount: amount})
+			}
+		}
+		u.unsent = unsent{}
+	}
+	l.changed = append(l.changed[:0], l.changed[n:]...)
+	return used
+}
+
+// Add implements quota.Ledger.
+func (l *Limits) Add(used []quota.Used) {
+	l.merge(used, func(spent int, n int64) int { return spent + int(n) })
+}
+
+// AddTotals implements quota.Ledger.
+func (l *Limits) AddTotals(totals []quota.Used) {
+	l.merge(totals, func(spent int, n int64) int { return max(spent, int(n)) })
+}
+
+func (l *Limits) merge(used []quota.Used, spend func(spent int, n int64) int) {
+	now := l.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, x := range used {
+		if x.Kind >= uint8(kindCount) || x.Amount < 0 || x.Amount > int64(day) {
+			continue // of a newer version
+		}
+		u := l.usage(presence.AccountID(x.Account), now)
+		u.begin(now)
+		if kind := label(x.Kind); kind < daily {
+			u.short[kind].Add(x.Amount, now)
+		} else {
+			u.spent[kind-daily] = spend(u.spent[kind-daily], x.Amount)
+		}
+	}
+}
+
+// Totals implements quota.Ledger.
+func (l *Limits) Totals() (totals []quota.Used) {
+	today := dayOf(l.clock())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for account, u := range l.accounts {
+		for pool, n := range u.spent {
+			if n > 0 && u.day == today {
+				totals = append(totals, quota.Used{Account: string(account), Kind: uint8(daily) + uint8(pool), Amount: int64(n)})
+			}
+		}
+	}
+	return totals
+}
+
+func dayOf(now time.Time) int64 { return now.Unix() / int64(day/time.Second) }
+
+// begin begins a new day, if there is one.
+func (u *usage) begin(now time.Time) {
+	if today := dayOf(now); u.day != today {
+		u.day, u.spent = today, [labelCount]int{}
+	}
+}
