@@ -59,7 +59,7 @@ func (l *workload) finish(fault check.Span, a allowance) (problems []string) {
 		"offline":  check.Offlines(all, l.expectedLosses(a)),
 		"log":      check.Log(all),
 		"streams":  check.Streams(l.received(), all, newestOf(settled)),
-		"consumer": check.Consumer(l.sink.deliveries, l.concerned(settled), l.concerned(entries), 2*store.MaxFeedGroup),
+		"consumer": check.Consumer(l.sink.deliveries, l.concerned(settled, l.sink.since), l.concerned(entries, time.Time{}), 2*store.MaxFeedGroup),
 	} {
 		for _, problem := range found[:min(len(found), 5)] {
 			problems = append(problems, fmt.Sprintf("%s, 1 of %d problems: %s", what, len(found), problem))
@@ -92,7 +92,7 @@ func (l *workload) awaitLog() (settled []store.Entry) {
 // awaitStreams waits until the followers and the subscription have everything that the log
 // has, or for too long: the checks then say what is missing.
 func (l *workload) awaitStreams(settled []store.Entry) {
-	newest, due := newestOf(settled), l.concerned(settled)
+	newest, due := newestOf(settled), l.concerned(settled, l.sink.since)
 	for end := time.Now().Add(catchUpLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if !slices.ContainsFunc(l.follow, func(f *follower) bool { return !f.has(newest) }) && l.sink.has(due) {
 			return
@@ -123,14 +123,15 @@ func newestOf(entries []store.Entry) map[string]uint64 {
 	return newest
 }
 
-// concerned are the entries that the subscription has, since every node knows it.
-func (l *workload) concerned(entries []store.Entry) (all []check.Entry) {
+// concerned are the entries since then that the subscription is for. It must have those since
+// every node knew it, and may have some before.
+func (l *workload) concerned(entries []store.Entry, since time.Time) (all []check.Entry) {
 	ids := make(map[string]bool)
 	for name, id := range l.users {
 		ids[id] = watched(name)
 	}
 	for i := range entries {
-		if e := &entries[i]; ids[string(e.User.ID)] && e.Time.After(l.sink.since) && !e.Before.SameFor(&e.After) {
+		if e := &entries[i]; ids[string(e.User.ID)] && e.Time.After(since) && !e.Before.SameFor(&e.After) {
 			all = append(all, entryOf(e))
 		}
 	}
