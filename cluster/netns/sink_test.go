@@ -90,3 +90,10 @@ func (s *sink) has(due []check.Entry) bool {
 	}
 	return !slices.ContainsFunc(due, func(e check.Entry) bool { return !delivered[check.Delivery{User: e.User, Commit: e.Commit}] })
 }
+
+// delivered are the deliveries until now.
+func (s *sink) delivered() []check.Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.deliveries)
+}

@@ -44,6 +44,7 @@ func (l *workload) finish(fault check.Span, a allowance) (problems []string) {
 	l.awaitStreams(settled)
 	l.stopAll[1]()
 	l.streams.Wait()
+	deliveries := l.sink.delivered()
 	entries := l.log()
 	seen := time.Now()
 	l.mu.Lock()
@@ -59,7 +60,7 @@ func (l *workload) finish(fault check.Span, a allowance) (problems []string) {
 		"offline":  check.Offlines(all, l.expectedLosses(a)),
 		"log":      check.Log(all),
 		"streams":  check.Streams(l.received(), all, newestOf(settled)),
-		"consumer": check.Consumer(l.sink.deliveries, l.concerned(settled, l.sink.since), l.concerned(entries, time.Time{}), 2*store.MaxFeedGroup),
+		"consumer": check.Consumer(deliveries, l.concerned(settled, l.sink.since), l.concerned(entries, time.Time{}), 2*store.MaxFeedGroup),
 	} {
 		for _, problem := range found[:min(len(found), 5)] {
 			problems = append(problems, fmt.Sprintf("%s, 1 of %d problems: %s", what, len(found), problem))
@@ -230,5 +231,5 @@ func (l *workload) summarise(fault check.Span, entries int) {
 		events += len(f.stream.Events)
 	}
 	l.Logf("%d operations (not done: %s), %d calls of notes, %d accepted statuses, %d sign-ins over connections, %d events over %d connections of followers, %d deliveries, %d log entries; the fault lasted %v",
-		len(l.operations), strings.Join(others, ", "), len(l.calls), len(l.puts), binds, events, moves, len(l.sink.deliveries), entries, fault.To.Sub(fault.From).Round(time.Millisecond))
+		len(l.operations), strings.Join(others, ", "), len(l.calls), len(l.puts), binds, events, moves, len(l.sink.delivered()), entries, fault.To.Sub(fault.From).Round(time.Millisecond))
 }
