@@ -123,7 +123,7 @@ test-release: ## packages and the image: install, upgrade, run and remove them, 
 	cd tools/release && $(GOTEST) -count=1 -timeout 60m -v .
 
 test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS JetStream
-	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m $(SURFACE)
+	TEST_STORE=nats $(GOTEST) -count=1 -timeout 15m $(SURFACE)
 	TEST_STORE=nats $(GOTEST) -count=1 -run '^TestSessionsOnEngine$$' ./internal/publish
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m -run '$(NATS_E2E)' -skip '^TestScreenshots$$' ./e2e
 
