@@ -209,7 +209,7 @@ func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) err
 	ctx := context.WithoutCancel(c.r.Context())
 	if p.stream, err = a.open(ctx, c, of, p.socket, a.hello()); err != nil {
 		p.socket.refuse(refusalOf(err), time.Second)
-		return nil //nolint:nilerr // it has been answered
+		return nil
 	}
 	a.guard(p.stream, func() { a.begin(ctx, c.p, p.stream, follow) })
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // buffered bytes do not block
@@ -329,7 +329,7 @@ func (a *API) events(c *call, of *slot, watches bool, follow *hub.Follow) error 
 	stream, err := a.open(ctx, c, of, sink, a.hello())
 	if err != nil {
 		sink.refuse(refusalOf(err), time.Second)
-		return nil //nolint:nilerr // it has been answered
+		return nil
 	}
 	a.guard(stream, func() { a.begin(ctx, c.p, stream, follow) })
 	go awaitEnd(conn, stream)
