@@ -155,12 +155,13 @@ func logEntry(prev *record, change *store.Change) *store.Entry {
 	return &e
 }
 
-// armTimer ensures that a schedule is stored for Next or an earlier instant. An earlier
-// one that has not fired yet is kept: when it fires, Due moves it. armTimer reports
-// whether a schedule must be stored.
+// armTimer ensures that a schedule is stored for Next or an earlier instant, and reports
+// whether one must be stored. An earlier one is kept while it fires in the second half of the
+// time: then Due moves it, unless an update comes first, as it does for a session that is
+// refreshed in time.
 func (rec *record) armTimer() bool {
 	ahead := rec.armed > rec.State.At
-	if ahead && (rec.Next.IsZero() || rec.armed <= rec.Next) {
+	if ahead && (rec.Next.IsZero() || rec.armed <= rec.Next && rec.firesLate()) {
 		return false
 	}
 	if rec.Next.IsZero() && rec.armed.IsZero() {
@@ -168,6 +169,11 @@ func (rec *record) armTimer() bool {
 	}
 	rec.armed = timerInstant(rec.Next, rec.State.At)
 	return !rec.Next.IsZero()
+}
+
+// firesLate reports whether the schedule fires in the second half of the time until Next.
+func (rec *record) firesLate() bool {
+	return 2*rec.armed.Sub(rec.State.At) > rec.Next.Sub(rec.State.At)
 }
 
 // maxTimerAhead is how far ahead a schedule is stored at most: the servers represent
