@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,9 @@ type memberLog struct {
 	after   store.Position
 	upTo    store.Position
 	changes []loggedChange // in the order of positions
+	// least: of what is above a lower position, the log has too much to read it, or damage.
+	// A read that finds that out is long, so that no later Follow repeats it.
+	least store.Position
 }
 
 type loggedChange struct {
@@ -39,7 +43,8 @@ type loggedChange struct {
 	account presence.AccountID
 }
 
-// maxMemberEntries bounds how many entries of the log a read passes.
+// maxMemberEntries bounds how many entries of the log a read passes, and how many changes
+// are kept.
 const maxMemberEntries = 100_000
 
 // errMembersUnknown: the log no longer has everything above a position, or too much.
@@ -57,6 +62,9 @@ func (m *memberLog) since(ctx context.Context, account presence.AccountID, at st
 		return nil, ctx.Err()
 	}
 	defer func() { <-m.turn }()
+	if at < m.least {
+		return nil, errMembersUnknown
+	}
 	if m.begun.Load() == begun || !m.read || at < m.after {
 		if err := m.extend(ctx, at); err != nil {
 			return nil, err
@@ -85,6 +93,7 @@ func (m *memberLog) extend(ctx context.Context, at store.Position) error {
 	if !m.read || m.upTo < oldest || m.upTo+maxMemberEntries < at {
 		m.after, m.upTo, m.changes = at, at, nil
 	}
+	m.dropOld()
 	newer, upTo, err := m.scan(ctx, m.upTo, 0)
 	if m.read = err == nil; err != nil {
 		return err
@@ -100,8 +109,18 @@ func (m *memberLog) extend(ctx context.Context, at store.Position) error {
 	return err
 }
 
+// dropOld keeps the newest changes, if there are many.
+func (m *memberLog) dropOld() {
+	if len(m.changes) > maxMemberEntries {
+		dropped := len(m.changes) / 2
+		m.after = m.changes[dropped-1].at
+		m.changes = slices.Clone(m.changes[dropped:])
+	}
+}
+
 // scan reads the log above a position, up to another one (zero: the end).
 func (m *memberLog) scan(ctx context.Context, after, end store.Position) (changes []loggedChange, upTo store.Position, err error) {
+	from := after
 	for range maxMemberEntries / store.MaxFeedGroup {
 		entries, err := m.hub.opts.Store.Log(ctx, after, store.MaxFeedGroup)
 		if err != nil {
@@ -113,6 +132,7 @@ func (m *memberLog) scan(ctx context.Context, after, end store.Position) (change
 			case end != 0 && e.At > end:
 				return changes, end, nil
 			case e.Damaged != nil:
+				m.least = max(m.least, e.At)
 				return nil, 0, errMembersUnknown
 			}
 			after = e.At
@@ -122,6 +142,7 @@ func (m *memberLog) scan(ctx context.Context, after, end store.Position) (change
 			return changes, after, nil
 		}
 	}
+	m.least = max(m.least, from+1)
 	return nil, 0, errMembersUnknown
 }
 

@@ -1,12 +1,14 @@
 package hub_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,7 +104,9 @@ type loggingStore struct {
 
 	oldest  store.Position
 	damaged bool
+	endless bool
 	err     error
+	reads   atomic.Int64
 }
 
 func (s *loggingStore) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
@@ -111,7 +115,14 @@ func (s *loggingStore) PositionAt(ctx context.Context, t time.Time) (store.Posit
 }
 
 func (s *loggingStore) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
+	s.reads.Add(1)
 	entries, err := s.Store.Log(ctx, after, limit)
+	if s.endless {
+		entries = make([]store.Entry, limit)
+		for i := range entries {
+			entries[i].At = after + store.Position(1+i)
+		}
+	}
 	if s.damaged && len(entries) > 0 {
 		entries[0] = store.Entry{At: entries[0].At, Damaged: errors.New("planted")}
 	}
@@ -157,6 +168,40 @@ func TestMembersNotInTheLog(t *testing.T) {
 				slices.Sort(frames[0].Gone)
 				if got := formatFrames(frames); strings.TrimSpace(got) != strings.TrimSpace(row.want) {
 					t.Errorf("%s, want %s", got, row.want)
+				}
+			})
+		})
+	}
+}
+
+// TestUnreadableLogIsReadOnce: after the log was found to be too long or damaged, it is not
+// read for another Follow that begins no later.
+func TestUnreadableLogIsReadOnce(t *testing.T) {
+	for name, plant := range map[string]func(*loggingStore){
+		"too long": func(st *loggingStore) { st.endless = true },
+		"damaged":  func(st *loggingStore) { st.damaged = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(n *node) {
+				n.setGroups("a", "bob", "support")
+				s, sink := n.open("alice")
+				n.followAudiences(s, "", support)
+				cursor := n.want(sink, "[bob:offline gone[] unknown[] partial=false] ")[0].Cursor
+				n.setGroups("a", "carol", "support")
+				st := &loggingStore{Store: n.store}
+				plant(st)
+				n.store = st
+				other := n.behind(func() time.Duration { return 0 }, 0)
+				synctest.Wait()
+				var first int64
+				for range 3 {
+					s, sink := other.open("alice")
+					other.followAudiences(s, cursor, support)
+					other.want(sink, "[bob:offline carol:offline gone[] unknown[] partial=falsemembers] ")
+					first = cmp.Or(first, st.reads.Load())
+				}
+				if reads := st.reads.Load(); first == 0 || reads > first {
+					t.Errorf("%d reads, and %d for the first Follow", reads, first)
 				}
 			})
 		})
