@@ -28,7 +28,7 @@ type bindings struct {
 	held     map[store.User][]*held
 	busy     map[store.User]*userLock
 	due      dueHeap
-	draining bool // Detach was called
+	detached string // the name under which connections were held when Detach was called last
 }
 
 type heldSession struct {
@@ -238,7 +238,7 @@ func (s *bindings) remove(b *Binding) {
 
 func (s *bindings) detach(b *Binding) {
 	s.mu.Lock()
-	s.draining = true
+	s.detached = b.holder
 	s.mu.Unlock()
 	s.remove(b)
 }
@@ -260,12 +260,13 @@ func (s *bindings) forget(key heldSession) {
 	}
 }
 
-// releaseLater releases sessions at an instant, unless connections hold them then.
-func (s *bindings) releaseLater(u store.User, at presence.Instant, ids ...presence.SessionID) {
+// releaseLater releases sessions that holder may hold at an instant, unless connections hold
+// them then.
+func (s *bindings) releaseLater(u store.User, holder string, at presence.Instant, ids ...presence.SessionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		if id == "" || s.draining {
+		if id == "" || s.detached == holder {
 			continue
 		}
 		if h := s.make(heldSession{u, id}); len(h.bindings) == 0 && h.index < 0 {
@@ -388,7 +389,7 @@ func lostBecause(state *presence.State, id presence.SessionID) error {
 // adopt releases sessions that are on record as held by this node although no connection
 // holds them: the answer of a sign-in was lost.
 func (s *bindings) adopt(u store.User, state *presence.State, holder string, now presence.Instant) {
-	if s.draining || s.busy[u] != nil {
+	if s.detached == holder || s.busy[u] != nil {
 		return
 	}
 	for i := range state.Sessions {

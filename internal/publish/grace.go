@@ -18,10 +18,11 @@ const Grace = 30 * time.Second
 // A Binding is a connection that holds a session. While it does, the session has no end
 // and costs no commits except when its person becomes active or idle.
 type Binding struct {
-	p     *Publisher
-	user  store.User
-	actor store.Actor
-	id    presence.SessionID
+	p      *Publisher
+	user   store.User
+	actor  store.Actor
+	holder string // the name of this run of the node when the session was bound
+	id     presence.SessionID
 
 	released atomic.Bool
 	lost     func(error)           // the session has ended
@@ -54,11 +55,11 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 		result, err := p.Publish(ctx, u, actor, e)
 		if err != nil {
 			if errors.Is(err, store.ErrUnknown) { // it may be on record, although nobody holds it
-				p.bound.releaseLater(u, p.now().Add(Grace), e.Session, e.Was)
+				p.bound.releaseLater(u, e.Holder, p.now().Add(Grace), e.Session, e.Was)
 			}
 			return nil, err
 		}
-		b := &Binding{p: p, user: u, actor: actor, id: e.SessionIn(result.Record.State), lost: lost}
+		b := &Binding{p: p, user: u, actor: actor, holder: e.Holder, id: e.SessionIn(result.Record.State), lost: lost}
 		if p.bound.add(b, p.idleAfterSignIn(&e, b.id, before), e.Activity == presence.ActivityActive, p.isHolder(e.Holder)) {
 			p.reconcile(u, result.Record.State)
 			return b, nil

@@ -555,6 +555,26 @@ func TestSignInWithoutAnswer(t *testing.T) {
 	}
 }
 
+// TestSignInWithoutAnswerAfterIsolation: it does so too on a node that was isolated, and
+// left the sessions of its connections to the run that it gave up. One of those connections
+// ends late.
+func TestSignInWithoutAnswerAfterIsolation(t *testing.T) {
+	lossy := &lostAnswer{}
+	runCluster(t, 1, func(c *cluster) {
+		early, late, u := c.nodes[0].connect(c.user(0), "s", func(error) {}), c.nodes[0].connect(c.user(1), "s", func(error) {}), c.user(2)
+		early.Detach()
+		c.nodes[0].HoldAs("another name")
+		late.Detach()
+		lossy.lose = true
+		if _, err := c.nodes[0].SignIn(c.Context(), u, store.Actor{}, presence.SignIn{Session: "s", Client: presence.Desktop}, nil); !errors.Is(err, store.ErrUnknown) {
+			t.Fatalf("INVALID: %v", err)
+		}
+		c.want(u, presence.Available)
+		advanceTime(2*publish.Grace + 2*time.Second)
+		c.want(u, presence.Offline)
+	}, func(o *publish.Options) { lossy.Store, o.Store = o.Store, lossy })
+}
+
 // TestEndHolders: two nodes end the sessions of a lost one at once. Each of its users is
 // shown offline once, those who came back before not at all, at a limited rate.
 func TestEndHolders(t *testing.T) {
