@@ -101,21 +101,43 @@ func (q *deadQueue) take() (ids []string) {
 	return ids
 }
 
-// endHeld ends the sessions that connections to dead nodes held. Each node begins with its
-// share of the users.
-func (s *Server) endHeld(ctx context.Context) error {
+// lateWrites is how long what a node sent before its death may be on its way to the store: a
+// machine that was cut off sends it again for a minute or two, also after the process ended.
+const lateWrites = 5 * time.Minute
+
+// follow calls end with the runs that were added, when there are more, and once more later: a
+// sign-in may be stored after end has looked at its user, and nobody else would end that
+// session. It returns when end fails or ctx ends.
+func (q *deadQueue) follow(ctx context.Context, end func([]string) error) {
+	var ids []string
+	var later <-chan time.Time
 	for {
-		if ids := s.deadNodes.take(); len(ids) > 0 {
-			if err := s.publisher.EndHolders(ctx, ids, shareOf(s.members.Self(), s.members.Live())); err != nil {
-				return nil //nolint:nilerr // it fails only because ctx ended
+		if more := q.take(); len(more) > 0 {
+			ids, later = append(ids, more...), time.After(lateWrites)
+			if end(ids) != nil {
+				return
 			}
 		}
 		select {
-		case <-s.deadNodes.wake:
+		case <-q.wake:
+		case <-later:
+			if end(ids) != nil {
+				return
+			}
+			ids, later = nil, nil
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
+}
+
+// endHeld ends the sessions that connections to dead nodes held. Each node begins with its
+// share of the users.
+func (s *Server) endHeld(ctx context.Context) error {
+	s.deadNodes.follow(ctx, func(ids []string) error { // which fails only because ctx ended
+		return s.publisher.EndHolders(ctx, ids, shareOf(s.members.Self(), s.members.Live()))
+	})
+	return nil
 }
 
 // shareOf reports which users fall to a node.
