@@ -29,9 +29,10 @@ type SharedBucket struct {
 const sliceTime = int64(Unheard / 2)
 
 // Take takes a token of a bucket that holds most and fills within per. It returns how many
-// are left, or how long to wait. nodes is how many nodes there are.
+// are left, or how long to wait. nodes is how many nodes there are; 0: no others will ever
+// take from it.
 func (b *SharedBucket) Take(nodes, most int, per time.Duration, now time.Time) (left int, wait time.Duration) {
-	if nodes <= 1 {
+	if nodes < 1 {
 		return b.at.Take(1, most, per, now)
 	}
 	instant, interval := now.UnixNano(), int64(per)/int64(most)
