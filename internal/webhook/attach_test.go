@@ -233,3 +233,33 @@ func TestAttachElsewhere(t *testing.T) {
 		l.want(t, "changed a")
 	})
 }
+
+// An unreadableState is a store that cannot tell where a subscription begins.
+type unreadableState struct{ tail.Store }
+
+func (s unreadableState) PositionAt(ctx context.Context, at time.Time) (store.Position, error) {
+	if at.Before(time.Now().Add(time.Hour)) {
+		return 0, store.ErrUnavailable
+	}
+	return s.Store.PositionAt(ctx, at) // the end of the log, for the consumer
+}
+
+// TestAttachBeforeDelivery: a client that waited for a delivery that could not begin ends
+// when another node is to deliver, and does not wait for ever.
+func TestAttachBeforeDelivery(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := waiting("one")
+		f := newFixture(t, st, s)
+		f.use = unreadableState{st}
+		f.start()
+		l := f.listen(s)
+		advance(time.Minute)
+		if err := l.Err(); err != nil {
+			t.Fatalf("INVALID: ended with %v", err)
+		}
+		f.stop()
+		if err := l.Err(); !errors.Is(err, webhook.ErrNotDelivering) {
+			t.Errorf("the client ended with %v, want %v", err, webhook.ErrNotDelivering)
+		}
+	})
+}

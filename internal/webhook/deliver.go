@@ -164,6 +164,9 @@ func (d *Deliverer) runTerm(ctx, term context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.workers = nil
+	for _, a := range d.clients { // those of which no worker knew
+		a.cancel(ErrNotDelivering)
+	}
 }
 
 // reconcile starts, changes and ends workers, so that there is one for each subscription.
