@@ -90,7 +90,7 @@ func (m *memberLog) extend(ctx context.Context, at store.Position) error {
 		return errMembersUnknown
 	}
 	m.begun.Add(1)
-	if !m.read || m.upTo < oldest || m.upTo+maxMemberEntries < at || len(m.changes) > maxMemberEntries {
+	if !m.read || m.upTo < oldest || m.upTo+maxMemberEntries < at {
 		m.after, m.upTo, m.changes = at, at, nil
 	}
 	m.dropOld()
