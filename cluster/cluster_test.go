@@ -51,7 +51,7 @@ type node struct {
 	out         atomic.Bool
 }
 
-// start founds a store of its own on the servers, and runs nodes on it until the test ends.
+// start creates a store of its own on the servers, and runs nodes on it until the test ends.
 func start(t *testing.T, s *servers, nodes int, change ...func(*config.Config)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, servers: s, config: config.Default()}
@@ -62,7 +62,7 @@ func start(t *testing.T, s *servers, nodes int, change ...func(*config.Config)) 
 	for _, f := range change {
 		f(&c.config)
 	}
-	c.found()
+	c.createStore()
 	for range nodes {
 		c.add(server.Options{})
 	}
@@ -71,9 +71,9 @@ func start(t *testing.T, s *servers, nodes int, change ...func(*config.Config)) 
 	return c
 }
 
-// found founds the store. Servers that have just found each other refuse to create streams for
+// createStore creates the store. Servers that have just found each other refuse to create streams for
 // a while, and what they have created then may be incomplete: the next attempt has another name.
-func (c *cluster) found() {
+func (c *cluster) createStore() {
 	c.t.Helper()
 	c.retry("create the streams of a store", func() (err error) {
 		c.config.Store = fmt.Sprintf("nats://%s/s%d", c.servers.next(), c.servers.stores.Add(1))

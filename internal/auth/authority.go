@@ -33,7 +33,7 @@ func New(st store.Store, dir *directory.Directory, clock func() time.Time, alias
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
 	dir.OnUserState(func(account presence.AccountID, user presence.UserID) {
 		a.cache.invalidateAll()
-		a.changed(&Revocation{Account: account, User: user, All: user == ""})
+		a.announce(&Revocation{Account: account, User: user, All: user == ""})
 	})
 	return a
 }

@@ -7,9 +7,9 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A Revocation is why tokens of an account are valid no more: they were removed, their
-// app or user was deleted, or the account was suspended or deleted. Either it is of some tokens,
-// or one of its fields is set beside Account and Why.
+// A Revocation is why tokens of an account are no longer valid: they were removed, their app
+// or user was deleted, or the account was suspended or deleted. It covers either the tokens
+// that it lists, or those of one field that is set beside Account and Why.
 type Revocation struct {
 	Account presence.AccountID
 	Family  string // see Token
@@ -47,22 +47,22 @@ func (r *Revocation) Covers(p *Principal) bool {
 // wait.
 func (a *Authority) OnRevoke(fn func(*Revocation)) { a.onRevoke = fn }
 
-// OnChange has fn called with each revocation and each other change that was made here and
-// that other nodes must not learn of from their caches, for Forget on those nodes. The tokens
-// that such a change covers may still be valid. Set it once, before anything is served. fn
-// must not wait.
+// OnChange has fn called with each revocation, and with each other change here that makes what
+// other nodes cache of tokens stale: they are to call Forget with it. The tokens that such a
+// change covers may still be valid. Set it once, before anything is served. fn must not wait.
 func (a *Authority) OnChange(fn func(*Revocation)) { a.onChange = fn }
 
-func (a *Authority) changed(r *Revocation) {
+func (a *Authority) announce(r *Revocation) {
 	if a.onChange != nil {
 		a.onChange(r)
 	}
 }
 
-// announceIssued lets other nodes accept what was made here just now: see store.Messenger.
-func (a *Authority) announceIssued() { a.changed(new(Revocation)) }
+// announceIssued makes other nodes accept at once what was issued here. The message covers no
+// token: its position alone makes their next read new enough (see store.Messenger).
+func (a *Authority) announceIssued() { a.announce(new(Revocation)) }
 
-// Forget discards what is cached of the tokens that a change on another node covers.
+// Forget evicts the tokens that a change on another node covers from the cache.
 func (a *Authority) Forget(r *Revocation) {
 	for i := range r.tokens {
 		a.cache.invalidate(&r.tokens[i])
@@ -87,7 +87,7 @@ type revocationMessage struct {
 	All     bool               `json:"all,omitempty"`
 }
 
-// MarshalJSON encodes r for other nodes, without the reason: they read that.
+// MarshalJSON encodes r for other nodes. They read the reason from the store.
 func (r *Revocation) MarshalJSON() ([]byte, error) {
 	m := revocationMessage{Account: r.Account, Family: r.Family, App: r.App, User: r.User, All: r.All}
 	for i := range r.tokens {
@@ -123,5 +123,5 @@ func (a *Authority) revoked(r *Revocation) {
 	if a.onRevoke != nil {
 		a.onRevoke(r)
 	}
-	a.changed(r)
+	a.announce(r)
 }

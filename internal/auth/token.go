@@ -240,7 +240,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	// Even if it does not exist: an earlier revocation may have been made without an answer.
 	defer func() {
 		a.cache.invalidate(&d)
-		a.changed(&Revocation{tokens: []digest{d}})
+		a.announce(&Revocation{tokens: []digest{d}})
 	}()
 	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
@@ -342,7 +342,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 	}
 	if len(secrets) > 0 {
 		if err := a.docs.Write(ctx, system, secrets...); err != nil {
-			a.changed(revocation) // it may have been stored
+			a.announce(revocation) // it may have been stored
 			return err
 		}
 	}

@@ -17,9 +17,9 @@ import (
 // verifiedAtOnce is how many tokens are read at once.
 const verifiedAtOnce = 500
 
-// Recheck returns for each principal nil if its token still allows what it has, or the error
-// of Authenticate; ErrInvalidToken for one that has lost a scope, whose client may begin
-// again with what is left. It is for streams, which outlive a request: it reads many tokens
+// Recheck returns for each principal nil if its token still has all the principal's scopes, or
+// the error of Authenticate. A token that has lost a scope gets ErrInvalidToken: its client may
+// open another stream with what is left. It is for streams, which outlive a request: it reads many tokens
 // at once, each only as often as MaxStale requires.
 func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []error {
 	errs := make([]error, len(principals))
@@ -57,7 +57,7 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 	return errs
 }
 
-// allows is check for a principal of the token from before.
+// allows is check for a principal of an earlier verification of the token.
 func (v *verdict) allows(p *Principal, now time.Time) error {
 	err := v.check(now)
 	if err == nil && !p.Scopes.Within(v.principal.Scopes) {

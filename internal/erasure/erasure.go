@@ -131,8 +131,8 @@ func (r *Registry) Find(ctx context.Context, u store.User) (Erasure, error) {
 	return erasureOf(&docs[0])
 }
 
-// Since lists the users of an account whose erasure was requested at an instant or later.
-func Since(ctx context.Context, docs Documents, of presence.AccountID, since time.Time) ([]presence.UserID, error) {
+// RequestedSince lists the users of an account whose erasure was requested at an instant or later.
+func RequestedSince(ctx context.Context, docs Documents, of presence.AccountID, since time.Time) ([]presence.UserID, error) {
 	var users []presence.UserID
 	prefix := string(of) + "/"
 	for after := prefix; ; {

@@ -236,9 +236,9 @@ func (m *memory) Write(_ context.Context, _ presence.AccountID, docs ...store.Do
 	return nil
 }
 
-// TestSince: the erasures of an account since an instant are listed, done or not, and those
+// TestRequestedSince: the erasures of an account since an instant are listed, done or not, and those
 // of no other account.
-func TestSince(t *testing.T) {
+func TestRequestedSince(t *testing.T) {
 	clock := apptest.Noon()
 	st := enginetest.Open(t, clock.Now)
 	r := newRegistry(&eraser{Store: st}, clock.Now)
@@ -248,7 +248,7 @@ func TestSince(t *testing.T) {
 		}
 		clock.Advance(time.Second)
 	}
-	users, err := erasure.Since(t.Context(), st, "acct", clock.Now().Add(-4*time.Second))
+	users, err := erasure.RequestedSince(t.Context(), st, "acct", clock.Now().Add(-4*time.Second))
 	if err != nil || !slices.Equal(users, []presence.UserID{"alice", "bob"}) {
 		t.Errorf("%v, %v", users, err)
 	}

@@ -347,7 +347,7 @@ func (h *Hub) flush() {
 var ErrDraining = errors.New("the server is shutting down")
 
 // ErrSuspended: the hub accepts no streams for now.
-var ErrSuspended = errors.New("this node cannot reach the store for now; connect to another node, or later")
+var ErrSuspended = errors.New("this node cannot reach the store; connect to another node, or retry later")
 
 // Open adds a stream with its first messages, which are sent with the next flush. The
 // caller ends it.

@@ -208,9 +208,9 @@ func (l *loading) membersSince(ctx context.Context, r *roster) (*sinceCursor, er
 	return &sinceCursor{changes, noted}, err
 }
 
-// covers reports whether the roster's own changes are all since the cursor of a Follow.
-// Another hub may have read the directory before the change of a record reached it, and
-// this one after that. The caller holds r.mu.
+// covers reports whether the roster has all changes since the cursor of a Follow, which is so
+// for cursors of its own hub only: another hub may have read the directory before a member's
+// change, and this one after it, both for the same position. The caller holds r.mu.
 func (r *roster) covers(l *loading) bool {
 	return l.from.Hub == l.stream.hub.id && l.from.At >= r.floor
 }

@@ -26,9 +26,9 @@ type nodeValue struct {
 	document.Format
 
 	Since     time.Time `json:"since"`
-	After     string    `json:"after,omitempty"` // the incarnation of the same process before it, which was given up
-	Beat      uint64    `json:"beat"`            // counts the beats
-	At        time.Time `json:"at"`              // by the node's clock; for people
+	Replaces  string    `json:"replaces,omitempty"` // the earlier incarnation of the same process, which was given up
+	Beat      uint64    `json:"beat"`               // counts the beats
+	At        time.Time `json:"at"`                 // by the node's clock; for people
 	Version   string    `json:"version"`
 	Reads     Levels    `json:"reads"`
 	Host      string    `json:"host,omitempty"`
@@ -58,7 +58,7 @@ func (m *Members) beatDoc(n *incarnation) store.Doc {
 	leaving := m.leaving
 	m.mu.Unlock()
 	return document.New(nodeKey(n.id), n.version, nodeValue{
-		Format: document.Current(), Since: n.since, After: n.after, Beat: n.beat, At: m.opts.Clock().UTC().Truncate(time.Millisecond),
+		Format: document.Current(), Since: n.since, Replaces: n.replaces, Beat: n.beat, At: m.opts.Clock().UTC().Truncate(time.Millisecond),
 		Version: f.Version, Reads: f.Reads, Host: f.Host, Address: f.Address,
 		Streams: u.Streams, Consumers: u.Consumers, Leaving: leaving,
 	})

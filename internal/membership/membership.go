@@ -132,7 +132,7 @@ type Members struct {
 // An incarnation is what this node knows of itself.
 type incarnation struct {
 	id        string
-	after     string // the incarnation of the same process before it; "": none
+	replaces  string // the earlier incarnation of the same process; "": none
 	since     time.Time
 	version   string // of its document, as read last
 	beat      uint64 // of the last attempt
@@ -226,7 +226,7 @@ func (m *Members) register(ctx context.Context) error {
 	if err := m.observe(read); err != nil {
 		return err
 	}
-	next := incarnation{id: cryptorand.Text(), after: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
+	next := incarnation{id: cryptorand.Text(), replaces: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
 	// The level document is written again: its rise is then decided after this node was seen.
 	docs := []store.Doc{m.beatDoc(&next), m.levelDoc(read)}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

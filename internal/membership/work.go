@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// Serving lists the incarnations that may be given work, in order: those that neither
-// drain, nor are suspected, nor were followed by another one of the same process. If there
-// are none, it lists all that are live.
+// Serving lists the incarnations that may be given work, in order: those that neither drain,
+// nor are suspected, nor were replaced by a newer one of the same process. If there are none,
+// it lists all that are live.
 func (m *Members) Serving() []string {
 	m.mu.Lock()
-	followed := map[string]bool{m.self.after: true}
+	replaced := map[string]bool{m.self.replaces: true}
 	for _, p := range m.peers {
-		followed[p.value.After] = true
+		replaced[p.value.Replaces] = true
 	}
 	var serving []string
 	if !m.self.givenUp && !m.leaving {
 		serving = append(serving, m.self.id)
 	}
 	for id, p := range m.peers {
-		if !followed[id] && !p.value.dead() && !p.value.Leaving && p.silent < m.opts.Times.suspectAfter() {
+		if !replaced[id] && !p.value.dead() && !p.value.Leaving && p.silent < m.opts.Times.suspectAfter() {
 			serving = append(serving, id)
 		}
 	}

@@ -11,19 +11,19 @@ import (
 
 // A Ledger has what accounts used of limits that hold over all nodes.
 type Ledger interface {
-	// Unsent returns what was used here and not returned before, of at most some accounts.
+	// Unsent returns what at most so many accounts used here and it has not returned before.
 	Unsent(accounts int) []Used
 	// Add adds what was used on another node.
 	Add(used []Used)
-	// Totals are what was used of daily limits today, on any node, as far as is known here.
+	// Totals are what was used of daily limits today on all nodes, as far as this one knows.
 	Totals() []Used
-	// AddTotals raises those that are known here to the totals of another node.
+	// AddTotals raises the totals of this node to those of another one, where they are higher.
 	AddTotals(totals []Used)
-	// SetNodes says how many nodes there are.
+	// SetNodes sets the number of nodes.
 	SetNodes(nodes int)
 }
 
-// Used is an amount that an account used. What it is of is for the Ledger to say.
+// Used is an amount that an account used. The Ledger defines the kinds.
 type Used struct {
 	Account string `json:"a"`
 	Kind    uint8  `json:"k,omitempty"`
@@ -38,20 +38,20 @@ type Messenger interface {
 
 const (
 	usageTopic = "usage"
-	// repeats is in how many messages each amount is: in all those of a second, so that one
-	// that is lost is made up for by the next.
-	repeats = int(time.Second / tellEvery)
-	// accountsAtOnce bounds a message: what accounts used beyond it comes in the next.
+	// repeats is in how many messages each amount is sent: in all those of a second, so that
+	// the next message makes up for a lost one.
+	repeats = int(time.Second / broadcastEvery)
+	// accountsAtOnce bounds a message: what further accounts used is in the next one.
 	accountsAtOnce = 400
 	totalsAtOnce   = 2000
 	countEvery     = 10 // rounds between two counts of the nodes
 )
 
-// A usageMessage is what a node tells the others.
+// A usageMessage is what a node broadcasts.
 type usageMessage struct {
 	Node   string       `json:"node"`
 	Rounds []usageRound `json:"rounds,omitempty"`
-	// Ask asks for Totals, which a node needs that has just started.
+	// Ask requests the Totals of other nodes, for a node that has just started.
 	Ask    bool   `json:"ask,omitempty"`
 	Totals []Used `json:"totals,omitempty"`
 }
@@ -62,7 +62,8 @@ type usageRound struct {
 	Used   []Used `json:"u"`
 }
 
-// An Exchange tells other nodes what was used here of a Ledger, and adds what they tell.
+// An Exchange broadcasts to other nodes what a Ledger counts here, and adds what they
+// broadcast.
 type Exchange struct {
 	ledger    Ledger
 	messenger Messenger
@@ -71,13 +72,13 @@ type Exchange struct {
 	number    uint64
 	rounds    []usageRound // the latest ones, the newest last
 
-	mu    sync.Mutex
-	heard map[string]uint64 // guarded by mu: the newest round by node
+	mu       sync.Mutex
+	received map[string]uint64 // guarded by mu: the newest round by node
 }
 
 // NewExchange makes an exchange. nodes is how many there are.
 func NewExchange(ledger Ledger, messenger Messenger, nodes func() int) *Exchange {
-	return &Exchange{ledger: ledger, messenger: messenger, nodes: nodes, self: rand.Text(), heard: make(map[string]uint64)}
+	return &Exchange{ledger: ledger, messenger: messenger, nodes: nodes, self: rand.Text(), received: make(map[string]uint64)}
 }
 
 // Run exchanges until ctx ends.
@@ -89,20 +90,20 @@ func (x *Exchange) Run(ctx context.Context) error {
 	}
 	defer stop()
 	x.send(&usageMessage{Ask: true})
-	ticker := time.NewTicker(tellEvery)
+	ticker := time.NewTicker(broadcastEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			x.tell()
+			x.broadcast()
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// tell sends what was used in the latest rounds, if anything.
-func (x *Exchange) tell() {
+// broadcast sends what was used in the latest rounds, if anything.
+func (x *Exchange) broadcast() {
 	x.number++
 	if x.number%countEvery == 0 {
 		x.ledger.SetNodes(x.nodes())
@@ -129,7 +130,7 @@ func (x *Exchange) receive(b []byte) {
 	if json.Unmarshal(b, &m) != nil || m.Node == x.self {
 		return // of a newer version
 	}
-	for _, r := range x.unheard(&m) {
+	for _, r := range x.newRounds(&m) {
 		x.ledger.Add(r.Used)
 	}
 	if len(m.Totals) > 0 {
@@ -142,15 +143,15 @@ func (x *Exchange) receive(b []byte) {
 	}
 }
 
-// unheard are the rounds of m that no message has brought before.
-func (x *Exchange) unheard(m *usageMessage) (fresh []usageRound) {
+// newRounds are the rounds of m that were in no earlier message.
+func (x *Exchange) newRounds(m *usageMessage) (fresh []usageRound) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	newest := x.heard[m.Node]
+	newest := x.received[m.Node]
 	for _, r := range m.Rounds {
 		if r.Number > newest {
 			fresh = append(fresh, r)
-			x.heard[m.Node] = max(x.heard[m.Node], r.Number)
+			x.received[m.Node] = max(x.received[m.Node], r.Number)
 		}
 	}
 	return fresh

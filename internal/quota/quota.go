@@ -4,7 +4,7 @@
 // It is separate from wire because auth, which wire imports, has limits too. It defines
 // the limits with their names and counters, and counts what is open at a time and what
 // is done in a minute. The counts are in memory, of this node alone, and bounded for any
-// number of addresses; an Exchange brings a Ledger what other nodes counted. Time is an
+// number of addresses; an Exchange adds to a Ledger what other nodes counted. Time is an
 // argument, except for an Exchange.
 //
 // It must not know a request, a dialect or a setting's syntax.

@@ -99,7 +99,7 @@ func countAccounts(ctx context.Context, dataDir string) (n int, err error) {
 	cfg.DataDir, cfg.LogRetention = dataDir, keepLog
 	opts := Options{}.withDefaults()
 	opts.Clock = time.Now
-	st, err := openEngine(ctx, &cfg, &opts, toChange, 0)
+	st, err := openEngine(ctx, &cfg, &opts, openExclusively, 0)
 	if err != nil {
 		return 0, err
 	}

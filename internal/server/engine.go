@@ -35,24 +35,24 @@ func LocationFlag(cfg config.Config) string {
 	return "--data-dir " + cfg.DataDir
 }
 
-// A use is what a store is opened for.
-type use int
+// An openMode is what a store is opened for.
+type openMode int
 
 const (
-	toFound use = iota // creates the store if there is none
-	toServe
-	toChange // by a command, while no node serves it
+	openToCreate openMode = iota // creates the store if there is none
+	openToServe
+	openExclusively // for a command, while no node serves the store
 )
 
-// openEngine opens the engine that the settings name. Except to found it, it creates no
-// store, and returns ErrNotInitialised if there is none. files is how many descriptors
+// openEngine opens the engine that the settings name. Except with openToCreate, it
+// creates no store, and returns ErrNotInitialised if there is none. files is how many descriptors
 // the engine may use; zero: its default.
-func openEngine(ctx context.Context, cfg *config.Config, o *Options, as use, files int) (store.Store, error) {
-	mustExist := as != toFound
+func openEngine(ctx context.Context, cfg *config.Config, o *Options, mode openMode, files int) (store.Store, error) {
+	mustExist := mode != openToCreate
 	if cfg.Store != "" {
 		no := natsOptions(cfg, o)
 		no.MustExist = mustExist
-		no.Exclusive, no.Serving = as == toChange, as == toServe
+		no.Exclusive, no.Serving = mode == openExclusively, mode == openToServe
 		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {
@@ -186,7 +186,7 @@ func (s *Server) openStore() error {
 	ctx := context.Background()
 	s.store = s.opts.Store
 	if s.store == nil {
-		opened, err := openEngine(ctx, &s.config, &s.opts, toServe, s.descriptors.store)
+		opened, err := openEngine(ctx, &s.config, &s.opts, openToServe, s.descriptors.store)
 		if err != nil {
 			return err
 		}

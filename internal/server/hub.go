@@ -90,7 +90,7 @@ func (d hubDirectory) UnloggedMembers(ctx context.Context, account presence.Acco
 			break
 		}
 	}
-	erased, err := erasure.Since(ctx, d.docs, account, erasedSince)
+	erased, err := erasure.RequestedSince(ctx, d.docs, account, erasedSince)
 	for _, id := range erased {
 		changes = append(changes, hub.MemberChange{User: id, Unknown: true})
 	}

@@ -58,7 +58,7 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 		return made, err
 	}
 	opts := Options{}.withDefaults()
-	st, err := openEngine(ctx, &cfg, &opts, toFound, 0)
+	st, err := openEngine(ctx, &cfg, &opts, openToCreate, 0)
 	if err != nil {
 		return made, err
 	}

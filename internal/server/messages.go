@@ -20,8 +20,8 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// The topics of messages between nodes. What is lost is found a little later, because every
-// node reads again what it has in memory.
+// The topics of messages between nodes. A message that is lost delays a change by up to 5 s:
+// every node regularly reads again what it caches.
 const (
 	tokensTopic        = "tokens"        // an auth.Revocation
 	contactsTopic      = "contacts"      // a contactsMessage
@@ -29,14 +29,14 @@ const (
 	subscriptionsTopic = "subscriptions" // subscriptions of events changed
 )
 
-// A contactsMessage: a user's contacts changed.
+// A contactsMessage says that a user's contacts changed.
 type contactsMessage struct {
 	Account presence.AccountID `json:"account"`
 	User    presence.UserID    `json:"user"`
 }
 
-// nodeMessages tell other nodes what they must not serve from memory any more, and do here
-// what other nodes say.
+// nodeMessages broadcasts changes that make caches of other nodes stale, and evicts from the
+// caches of this node what the changes of other nodes make stale.
 type nodeMessages struct {
 	messenger store.Messenger
 	log       *slog.Logger
@@ -62,15 +62,15 @@ func (s *Server) connectNodes(dir *directory.Directory, authority *auth.Authorit
 	s.messages = m
 }
 
-// shareRates has the account limits hold over all nodes.
+// shareRates makes the account limits hold over all nodes.
 func (s *Server) shareRates(rates *zoomapi.Limits) {
 	if s.messages != nil {
 		s.accountUsage = quota.NewExchange(rates, s.messages.messenger, func() int { return max(1, len(s.members.Live())) })
 	}
 }
 
-// newNodeMessages tells other nodes of changes of tokens and contacts. h and sockets follow
-// those of other nodes while run runs.
+// newNodeMessages broadcasts changes of tokens and contacts from now on. The streams of h and
+// sockets follow the changes of other nodes while run runs.
 func newNodeMessages(
 	messenger store.Messenger, dir *directory.Directory, authority *auth.Authority, h *hub.Hub, sockets *eventsocket.Sockets, log *slog.Logger,
 ) *nodeMessages {
@@ -93,8 +93,8 @@ func newNodeMessages(
 	return m
 }
 
-// signals are a function that tells other nodes that there is something to read, and a
-// channel on which they tell this one.
+// signals returns a function that wakes the readers of other nodes, and a channel on which
+// other nodes wake that of this one.
 func (m *nodeMessages) signals(topic string) (notify func(), notified <-chan struct{}) {
 	wake := make(chan struct{}, 1)
 	m.subscribe(topic, func([]byte) { wakeUp(wake) })
@@ -104,7 +104,7 @@ func (m *nodeMessages) signals(topic string) (notify func(), notified <-chan str
 func wakeUp(wake chan<- struct{}) {
 	select {
 	case wake <- struct{}{}:
-	default: // it is awake
+	default: // a wake-up is pending
 	}
 }
 
@@ -127,13 +127,13 @@ func (m *nodeMessages) send(topic string, content any) {
 
 func (m *nodeMessages) decode(b []byte, into any) bool {
 	err := json.Unmarshal(b, into)
-	if err != nil { // of a newer version: what it says is found a little later
+	if err != nil { // perhaps of a newer version; the next regular read finds the change
 		m.log.Warn("message of another node is unreadable", slog.Any("err", err))
 	}
 	return err == nil
 }
 
-// tokensChanged has tokens read again, and their streams checked.
+// tokensChanged evicts the tokens that a message covers, and checks their streams.
 func (m *nodeMessages) tokensChanged(b []byte) {
 	r := new(auth.Revocation)
 	if !m.decode(b, r) {
@@ -143,7 +143,7 @@ func (m *nodeMessages) tokensChanged(b []byte) {
 	m.check(r)
 }
 
-// check has run check the streams of tokens that changed.
+// check queues the streams of tokens that changed, for run to check.
 func (m *nodeMessages) check(r *auth.Revocation) {
 	if !r.CoversAny() {
 		return
@@ -155,10 +155,10 @@ func (m *nodeMessages) check(r *auth.Revocation) {
 }
 
 const (
-	// gatherFor is how long changes gather before streams are checked: each check looks at
-	// all streams.
-	gatherFor = 50 * time.Millisecond
-	// manyChanges are so many that all streams are checked.
+	// coalesceFor is how long changes are collected before streams are checked: each check
+	// looks at all streams.
+	coalesceFor = 50 * time.Millisecond
+	// manyChanges is the number of changes above which all streams are checked.
 	manyChanges = 100
 )
 
@@ -171,7 +171,7 @@ func (m *nodeMessages) run(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-time.After(gatherFor):
+		case <-time.After(coalesceFor):
 		case <-ctx.Done():
 			return nil
 		}

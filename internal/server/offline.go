@@ -76,7 +76,7 @@ func offline(ctx context.Context, cfg config.Config, work func(*auth.Authority, 
 		cfg.LogRetention = keepLog
 	}
 	opts := Options{}.withDefaults()
-	st, err := openEngine(ctx, &cfg, &opts, toChange, 0)
+	st, err := openEngine(ctx, &cfg, &opts, openExclusively, 0)
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked) && isServed(cfg.DataDir):
 		return fmt.Errorf("%w: a server is running on the %s", ErrInUse, cfg.StoreDescription())

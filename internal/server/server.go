@@ -108,7 +108,7 @@ type Server struct {
 	limits      limits
 
 	members      *membership.Members
-	messages     *nodeMessages   // nil: no other node serves the store, or nodes cannot send any
+	messages     *nodeMessages   // nil: the store cannot be shared, or carries no messages
 	accountUsage *quota.Exchange // nil, as messages
 	deadNodes    *deadQueue
 	audit        *audit.Log

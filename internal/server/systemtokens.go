@@ -76,7 +76,7 @@ func openForTokens(ctx context.Context, cfg *config.Config) (store.Store, error)
 		return openNATS(ctx, cfg, no)
 	}
 	cfg.LogRetention = keepLog
-	st, err := openEngine(ctx, cfg, &opts, toChange, 0)
+	st, err := openEngine(ctx, cfg, &opts, openExclusively, 0)
 	if errors.Is(err, pebblestore.ErrLocked) || errors.Is(err, natsstore.ErrLeaseHeld) {
 		return nil, fmt.Errorf("%w: %w", ErrInUse, err)
 	}

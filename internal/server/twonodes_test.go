@@ -32,7 +32,7 @@ func (*messagingStore) Due(ctx context.Context, _ func([]store.User) error) erro
 	return ctx.Err()
 }
 
-// TestTwoServersShareLimitsAndRevocations: two servers on one store tell each other what
+// TestTwoServersShareLimitsAndRevocations: two servers on one store exchange which
 // tokens were revoked, and what accounts used. The clock of the second one stands still, so
 // that it does not read anything again by itself.
 func TestTwoServersShareLimitsAndRevocations(t *testing.T) {
@@ -88,6 +88,6 @@ func TestTwoServersShareLimitsAndRevocations(t *testing.T) {
 		remaining(here)
 	}
 	for used := 1; remaining(there) >= most-used; used++ {
-		time.Sleep(quota.Unheard)
+		time.Sleep(quota.ExchangeLag)
 	}
 }

@@ -3,8 +3,8 @@ package store
 // A Messenger sends messages to the other nodes of a store. It is an optional capability of
 // engines whose stores several nodes can share.
 //
-// A message arrives at most once, and may be lost: whoever sends one repeats it, or the
-// receivers find out in another way. Messages of one node arrive in order. Whoever receives
+// A message arrives at most once, and may be lost: the sender repeats it, or the receivers
+// find out in another way. Messages of one node arrive in order. Whoever receives
 // one can read what its sender had stored when it was sent: no later read of this store is
 // older. Messages are visible to everybody who can read the store's subjects, so they have
 // no secrets.

@@ -20,9 +20,9 @@ type Nodes interface {
 	Dead(id string) bool
 }
 
-// ownerOf is the node that is to run a consumer: of those with the fewest of the consumers
-// that are listed before it, the preferred one. So the consumers spread evenly, and nodes
-// that know the same nodes agree without asking.
+// ownerOf is the node that is to run a consumer: of the nodes that own the fewest of the
+// consumers listed before it, the preferred one. So the consumers spread evenly, and nodes
+// that know the same nodes agree without messages.
 func ownerOf(name string, names, nodes []string) string {
 	load := make(map[string]int)
 	for _, n := range names {

@@ -39,9 +39,9 @@ var errLost = errors.New("another node took the consumer over")
 // An ownership is this node's hold on the position document of a consumer. The document's
 // version is the fence: a node that does not know the newest one cannot write, and stops.
 //
-// A node takes the document if it is the owner, and the holder gave it back or was declared
-// dead. No clock and no silence decides that here: membership does, for everybody. A node
-// without others takes it in any case.
+// A node acquires the document if it is the owner, and the holder gave it back or was declared
+// dead. No clock and no silence decides that here: membership does, for all nodes. A node
+// without others acquires it in any case.
 type ownership struct {
 	store Store
 	key   store.Key
@@ -49,9 +49,9 @@ type ownership struct {
 	nodes Nodes         // nil: there are no others
 	owner func() string // the node that is to run the consumer
 
-	holder string // this node, as of the last attempt to take
-	// wrote has the incarnations of this process as which it may have written. None of them
-	// runs the consumer while take is called.
+	holder string // this node, as of the last attempt to acquire it
+	// wrote has the incarnations of this process under which it may have written. None of them
+	// runs the consumer while acquire is called.
 	wrote map[string]bool
 
 	value   positionValue // as written last, or read
@@ -93,11 +93,11 @@ func (o *ownership) load(ctx context.Context) error {
 	return nil
 }
 
-// take tries once to become the holder. A node that is not the owner reads the document only
+// acquire tries once to become the holder. A node that is not the owner reads the document only
 // to give back what it still has: an answer was lost, or it was isolated since.
-func (o *ownership) take(ctx context.Context) (bool, error) {
+func (o *ownership) acquire(ctx context.Context) (bool, error) {
 	if o.nodes == nil {
-		return o.takeAlone(ctx)
+		return o.acquireAlone(ctx)
 	}
 	owner := o.isOwner()
 	if !owner && len(o.wrote) == 0 {
@@ -107,11 +107,11 @@ func (o *ownership) take(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if other := o.value.Holder; other != "" && !o.wrote[other] {
-		clear(o.wrote) // the other's write keeps any late one of ours out
+		clear(o.wrote) // a late write of ours conflicts with that of the other node
 	}
 	switch {
 	case owner && o.isFree():
-		return o.takeFree(ctx)
+		return o.acquireFree(ctx)
 	case !owner && o.wrote[o.value.Holder]:
 		return false, ignoreConflict(o.write(ctx, o.value, ""))
 	default:
@@ -124,7 +124,7 @@ func (o *ownership) isFree() bool {
 	return holder == "" || o.wrote[holder] || o.nodes.Dead(holder)
 }
 
-func (o *ownership) takeFree(ctx context.Context) (bool, error) {
+func (o *ownership) acquireFree(ctx context.Context) (bool, error) {
 	v, _, err := o.inEpoch(ctx)
 	if err != nil {
 		return false, err
@@ -134,8 +134,8 @@ func (o *ownership) takeFree(ctx context.Context) (bool, error) {
 	return err == nil, ignoreConflict(err)
 }
 
-// takeAlone writes the document only if its position must change.
-func (o *ownership) takeAlone(ctx context.Context) (bool, error) {
+// acquireAlone writes the document only if its position must change.
+func (o *ownership) acquireAlone(ctx context.Context) (bool, error) {
 	if err := o.load(ctx); err != nil {
 		return false, err
 	}

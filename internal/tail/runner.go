@@ -18,9 +18,9 @@ import (
 const (
 	// saveEvery is how often the position of a consumer that moves is saved.
 	saveEvery = 500 * time.Millisecond
-	// checkEvery is how often a node looks whether it is to run a consumer.
+	// checkEvery is how often a node checks whether it is to run a consumer.
 	checkEvery = time.Second
-	// stopTimeout bounds how long the end of a consumer's work delays that it is given back.
+	// stopTimeout bounds how long giving a consumer back waits for the end of its work.
 	stopTimeout    = 5 * time.Second
 	releaseTimeout = 2 * time.Second
 	firstBackoff   = 100 * time.Millisecond
@@ -36,8 +36,8 @@ type runner struct {
 
 	consumer Consumer
 	log      *slog.Logger
-	own      *ownership // of the goroutine of run; while that holds the consumer, of who saves
-	saving   chan struct{}
+	own      *ownership    // used by run, and while the consumer is held by whoever holds saving
+	saving   chan struct{} // a mutex: has an element while a position is being saved
 	retries  atomic.Uint64
 	moved    chan struct{} // the position is to be saved
 
@@ -49,13 +49,13 @@ type runner struct {
 	quarantined uint64
 }
 
-// run takes the consumer and consumes whenever it can, until ctx ends or the store
+// run acquires the consumer and consumes whenever it can, until ctx ends or the store
 // fails or closes.
 func (r *runner) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var held bool
-		err := r.retry(ctx, "take the consumer", maxBackoff, func() (err error) {
-			held, err = r.own.take(ctx)
+		err := r.retry(ctx, "acquire the consumer", maxBackoff, func() (err error) {
+			held, err = r.own.acquire(ctx)
 			return err
 		})
 		if held {
@@ -72,9 +72,9 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// hold consumes while this node has the consumer. Work ends at once when ctx ends or the
-// consumer is lost. When another node is to run it, only reading ends: the group that is
-// being handled is finished.
+// hold consumes while this node holds the consumer. All work ends at once when ctx ends or the
+// consumer is lost. When another node is to run it, only reading ends, and the group that is
+// being handled is completed.
 func (r *runner) hold(ctx context.Context) error {
 	work, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
@@ -125,8 +125,8 @@ func (r *runner) end() {
 	r.running = false
 }
 
-// watchNodes ends the work when this node may be declared dead or was, and the reading when
-// another node is to run the consumer.
+// watchNodes ends the work when this node may be declared dead or has been, and the reading
+// when another node is to run the consumer.
 func (r *runner) watchNodes(ctx context.Context, lose context.CancelCauseFunc, giveBack context.CancelFunc) {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()

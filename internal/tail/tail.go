@@ -6,8 +6,8 @@
 // documents of the store: one for each consumer with its position and its holder, and
 // one with its quarantined entries. It guarantees that a consumer that fails or hangs
 // delays no other, and that it skips an entry only if it is damaged, its consumer
-// declares a permanent failure, or three tries of that entry alone failed. It must know
-// nothing of what a consumer does.
+// declares a permanent failure, or three attempts with that entry alone failed. It must
+// know nothing of what a consumer does.
 package tail
 
 import (

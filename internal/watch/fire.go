@@ -286,8 +286,8 @@ func (r *Registry) deliver(ctx context.Context, w *Watch) {
 // failed.
 const (
 	runEvery = time.Second
-	// gatherFor is how long changes gather after the first of which a node is told.
-	gatherFor = 100 * time.Millisecond
+	// coalesceFor is how long changes are collected after the message about the first.
+	coalesceFor = 100 * time.Millisecond
 )
 
 // Run delivers watches that fired on other nodes to streams on this one, evaluates
@@ -304,7 +304,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		select {
 		case <-time.After(runEvery):
 		case <-r.Wake:
-			wait(ctx, gatherFor)
+			wait(ctx, coalesceFor)
 		case <-ctx.Done():
 		}
 	}

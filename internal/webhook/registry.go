@@ -70,8 +70,8 @@ type Registry struct {
 	Log       *slog.Logger
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
-	// OnChange is called after a change that other nodes have to read, and Wake has Run read
-	// what they changed now instead of within pollEvery. Nil: nodes do not tell each other.
+	// OnChange is called after a change that other nodes have to read. Wake makes Run read
+	// their changes now instead of within pollEvery. Nil: nodes send no messages.
 	OnChange func()
 	Wake     <-chan struct{}
 

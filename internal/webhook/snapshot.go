@@ -93,7 +93,7 @@ func (r *Registry) AccountChanged(ctx context.Context) error {
 	return document.Again(func() error { return r.writeChange(ctx) })
 }
 
-// writeChange writes documents, and the one that tells other nodes.
+// writeChange writes documents, and with them the one by which other nodes notice a change.
 func (r *Registry) writeChange(ctx context.Context, docs ...store.Doc) error {
 	v, version, err := r.loadChanges(ctx)
 	if err != nil {
@@ -226,8 +226,8 @@ const (
 	unread = "unread" // no version of a document
 	// pollEvery is how soon a change on another node is noticed, and a failed read retried.
 	pollEvery = time.Second
-	// gatherFor is how long changes gather after the first of which a node is told.
-	gatherFor = 250 * time.Millisecond
+	// coalesceFor is how long changes are collected after the message about the first.
+	coalesceFor = 250 * time.Millisecond
 	// againAfter is when an app, a consent, an account or a user that was unreadable is read
 	// again.
 	againAfter = 10 * time.Second
@@ -249,7 +249,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-ticker.C:
 		case <-r.Wake:
 			select {
-			case <-time.After(gatherFor):
+			case <-time.After(coalesceFor):
 			case <-ctx.Done():
 			}
 		case <-ctx.Done():

@@ -18,7 +18,7 @@ var (
 	// ErrDraining: the server is shutting down.
 	ErrDraining = errors.New("the server is shutting down")
 	// ErrIsolated: other nodes may be able to serve the request.
-	ErrIsolated = errors.New("this node cannot reach the store for now; connect to another node, or later")
+	ErrIsolated = errors.New("this node cannot reach the store; connect to another node, or retry later")
 )
 
 // A MethodError: the path exists, with other methods.

@@ -97,16 +97,16 @@ var allowances = [planCount][labelCount]allowance{
 // quiet longest is evicted, and its daily count begins again.
 const maxAccounts = 10_000
 
-// Limits counts the requests of accounts, in memory: those of this node, and of others if a
-// quota.Exchange brings them.
+// Limits counts the requests of accounts, in memory: those at this node, and those at
+// others if a quota.Exchange adds them.
 type Limits struct {
 	plan  Plan
 	clock func() time.Time
 
 	mu       sync.Mutex // guards the fields below
 	accounts map[presence.AccountID]*usage
-	nodes    int                  // 0: nobody else counts
-	changed  []presence.AccountID // of which other nodes are to be told
+	nodes    int                  // 0: no other node counts
+	changed  []presence.AccountID // with usage that is to be sent to other nodes
 }
 
 // usage is what an account has used.
@@ -176,7 +176,7 @@ func (l *Limits) takeRequest(h header, p *auth.Principal, kind label) error {
 	u := l.usage(p.Account, now)
 	left, err := u.takeRequest(l.nodes, allowed, kind, now)
 	if err == nil && l.nodes > 0 {
-		l.note(p.Account, u, allowed, kind)
+		l.noteUsage(p.Account, u, allowed, kind)
 	}
 	l.mu.Unlock()
 	if err != nil {

@@ -9,28 +9,28 @@ import (
 
 var _ quota.Ledger = (*Limits)(nil)
 
-// What nodes tell each other: of each label the cost in its bucket, and from daily on, of
-// each pool the requests of the day.
+// The kinds of usage that nodes exchange: for each label the cost in its bucket, and from
+// daily on, for each pool the requests of the day.
 const (
 	daily     = labelCount
 	kindCount = 2 * labelCount
 )
 
-// unsent is what was used here and other nodes were not told yet.
+// unsent is what was used here and not sent to other nodes yet.
 type unsent struct {
 	amounts [kindCount]int64
 	queued  bool // in Limits.changed
 }
 
-// SetNodes has the limits hold over that many nodes, which tell each other what they took.
+// SetNodes makes the limits hold over that many nodes, which exchange their usage.
 func (l *Limits) SetNodes(nodes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nodes = nodes
 }
 
-// note notes a request for the other nodes. l.mu is locked.
-func (l *Limits) note(account presence.AccountID, u *usage, allowed *allowance, kind label) {
+// noteUsage adds a request to what is sent to other nodes. l.mu is locked.
+func (l *Limits) noteUsage(account presence.AccountID, u *usage, allowed *allowance, kind label) {
 	u.unsent.amounts[kind] += quota.Cost(allowed.n, allowed.per)
 	if allowed.daily > 0 {
 		u.unsent.amounts[daily+allowed.pool]++

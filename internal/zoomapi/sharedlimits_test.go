@@ -44,7 +44,7 @@ func runSharedNodes(t *testing.T, n int, faults storetest.Faults, test func(s *s
 	})
 }
 
-// start starts a node, some time after the one before, so that they tell at other times.
+// start starts a node, some time after the one before, so that they broadcast at different times.
 func (s *sharedNodes) start() *Limits {
 	time.Sleep(rand.N(100 * time.Millisecond)) //nolint:gosec // no secret
 	l := NewLimits(Business, time.Now)
@@ -112,7 +112,7 @@ var patterns = map[string]func(i, nodes int, rate float64) (node int, after time
 }
 
 // TestAccountLimitOverNodes: whatever the pattern of requests, all nodes together admit what
-// the account may make, and beside for each node but one at most what it may make in 250 ms,
+// the account may make, and in addition, for each node but one, at most what it may make in 250 ms,
 // or one request; and what it may make in a second more, if messages are lost.
 func TestAccountLimitOverNodes(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // no secret
@@ -124,9 +124,9 @@ func TestAccountLimitOverNodes(t *testing.T) {
 		faults storetest.Faults
 		within time.Duration
 	}{
-		"three nodes":                    {3, late, quota.Unheard},
-		"six nodes":                      {6, late, quota.Unheard},
-		"three nodes, messages are lost": {3, lossy, quota.Unheard + time.Second},
+		"three nodes":                    {3, late, quota.ExchangeLag},
+		"six nodes":                      {6, late, quota.ExchangeLag},
+		"three nodes, messages are lost": {3, lossy, quota.ExchangeLag + time.Second},
 	} {
 		for pattern, next := range patterns {
 			for plan, kind := range map[Plan]label{Free: heavy, Business: light} {

@@ -46,8 +46,8 @@ type leaseHolder struct {
 	Shared  bool          `json:"shared,omitempty"` // with the other nodes that serve the store
 }
 
-// use is what the holder does with the store, and what to do about it.
-func (h leaseHolder) use() string {
+// advice says what the holder does with the store, and what the operator can do about it.
+func (h leaseHolder) advice() string {
 	if h.Shared {
 		return "it serves the store: stop all nodes of the store first"
 	}
@@ -148,7 +148,7 @@ func (l *lease) awaitFree(ctx context.Context) (uint64, error) {
 }
 
 func (l *lease) held(by leaseHolder) error {
-	return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s: %s", ErrLeaseHeld, by.Process, by.Host, l.s.servers, l.s.opts.Prefix, by.use())
+	return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s: %s", ErrLeaseHeld, by.Process, by.Host, l.s.servers, l.s.opts.Prefix, by.advice())
 }
 
 // sharedWith reports whether this process holds the lease together with h.

@@ -44,8 +44,8 @@ func (s *Store) Subscribe(topic string, fn func(payload []byte)) (stop func(), e
 	return func() { _ = sub.Unsubscribe() }, nil // it fails only if the connection is closed
 }
 
-// caughtUp makes later reads as new as the sender's, and reports whether m is of this store:
-// after a change of the epoch, sequences begin anew.
+// caughtUp makes later reads at least as new as what the sender of m had read or stored. It
+// reports false for a message of another epoch, whose sequences mean nothing in this one.
 func (s *Store) caughtUp(m *nats.Msg) bool {
 	seq, err := strconv.ParseUint(m.Header.Get(sequenceHeader), 10, 64)
 	if err != nil || m.Header.Get(epochHeader) != s.epoch {
