@@ -20,8 +20,12 @@ var h2specFailures = map[string]string{
 
 // h2specRaces are cases whose result depends on which of two goroutines is first.
 var h2specRaces = map[string]string{
-	"http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream": "the request has no END_STREAM; if the response is complete before the second frame, the server resets the stream with NO_ERROR (RFC 9113, 8.1) and ignores the frame",
+	"http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream":                                     "the request has no END_STREAM; if the response is complete before the second frame, the server resets the stream with NO_ERROR (RFC 9113, 8.1) and ignores the frame",
+	`http2/8.1.2.6 Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length`:                      unreadBody,
+	`http2/8.1.2.6 Sends a HEADERS frame with the "content-length" header field which does not equal the sum of the multiple DATA frames payload length`: unreadBody,
 }
+
+const unreadBody = "the response does not need the body; if it is complete before the last frame of the body, the server ignores that frame"
 
 // An h2specSuite is a section of h2spec with its cases.
 type h2specSuite struct {
