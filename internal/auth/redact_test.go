@@ -52,8 +52,9 @@ func TestRedact(t *testing.T) {
 		"%zz" + aToken + "%2":                                       "%zz[redacted]%2",
 		"pl_short pl_ops":                                           "pl_short pl_ops",
 		aTicket + "x":                                               aTicket + "x", // an id of a different length
-		aTicket[1:]:                                                 aTicket[1:],
-		"%25":                                                       "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
+		"sha256//" + aTicket + "=":                                  "sha256//" + aTicket + "=", "sha256//" + aToken + "=": "sha256//[redacted]=",
+		aTicket[1:]: aTicket[1:],
+		"%25":       "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
 		strings.Repeat("0123456789abcdef", 4): strings.Repeat("0123456789abcdef", 4),
 	} {
 		if got := Redact(text); got != want {

@@ -73,7 +73,7 @@ func startLoaded(t *testing.T, engine string) *loaded {
 	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificateUntil(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1, time.Now().Add(60*24*time.Hour))
 	cfg.SignedInRule, cfg.WebhookAllow, cfg.OTLPEndpoint = "off", "127.0.0.0/8", m.collector.URL
-	m.running = start(t, cfg, server.Options{Getenv: func(name string) string {
+	m.running = start(t, cfg, server.Options{StoreTimeout: waitLimit, Getenv: func(name string) string {
 		return map[string]string{"OTEL_METRIC_EXPORT_INTERVAL": "200"}[name]
 	}})
 	m.http.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
