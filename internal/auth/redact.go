@@ -192,7 +192,7 @@ func appendScanned(b, text []byte, lines bool) (_ []byte, found bool) {
 	quoted := false
 	done := 0 // of text is in b, once something is found
 	end := func(i int) {
-		if from, ok := r.secret(); ok && !(r.n == secretLen && r.token < 0 && isPin(text[:from], text[i:])) {
+		if from, ok := r.secret(); ok && (r.n != secretLen || r.token >= 0 || !isPin(text[:from], text[i:])) {
 			b = append(append(b, text[done:from]...), redacted...)
 			done, found = i, true
 		}
