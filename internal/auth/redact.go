@@ -125,10 +125,10 @@ func (r *run) secret() (int, bool) {
 	}
 }
 
-// isPin reports whether the text around a word says that it is the SHA-256 of a public key,
+// isPin reports whether the text around the run says that it is the SHA-256 of a public key,
 // which clients pin: it looks like a secret if it happens to have neither "+" nor "/".
-func isPin(before, after []byte) bool {
-	return bytes.HasSuffix(before, []byte("sha256//")) && bytes.HasPrefix(after, []byte("="))
+func (r *run) isPin(before, after []byte) bool {
+	return r.n == secretLen && r.token < 0 && bytes.HasSuffix(before, []byte("sha256//")) && bytes.HasPrefix(after, []byte("="))
 }
 
 // appendRedacted appends text without what looks like a secret to b, and reports whether
@@ -192,7 +192,7 @@ func appendScanned(b, text []byte, lines bool) (_ []byte, found bool) {
 	quoted := false
 	done := 0 // of text is in b, once something is found
 	end := func(i int) {
-		if from, ok := r.secret(); ok && (r.n != secretLen || r.token >= 0 || !isPin(text[:from], text[i:])) {
+		if from, ok := r.secret(); ok && !r.isPin(text[:from], text[i:]) {
 			b = append(append(b, text[done:from]...), redacted...)
 			done, found = i, true
 		}

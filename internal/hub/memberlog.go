@@ -48,7 +48,7 @@ type loggedChange struct {
 const maxMemberEntries = 100_000
 
 // errMembersUnknown: the log no longer has everything above a position, or too much.
-var errMembersUnknown = errors.New("not known who joined or left since")
+var errMembersUnknown = errors.New("the log does not say who joined or left since the cursor")
 
 func newMemberLog(h *Hub) *memberLog { return &memberLog{hub: h, turn: make(chan struct{}, 1)} }
 

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
 // A guestStore is a store that another node closes, and whose expiries it publishes.
@@ -28,14 +26,7 @@ func (*guestStore) Due(ctx context.Context, _ func([]store.User) error) error {
 func TestConsumersOverNodes(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
-	made, err := server.Init(t.Context(), cfg, testFounding)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := pebblestore.Open(filepath.Join(cfg.DataDir, "store"), pebblestore.Options{MustExist: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	made, st := initStore(t, cfg)
 	times := membership.Times{Interval: 50 * time.Millisecond, IsolatedAfter: 20 * time.Second, DeadAfter: 40 * time.Second}
 	first := run(t, cfg, server.Options{Store: &sharedStore{Store: st}, NodeTimes: times}, made)
 	second := run(t, cfg, server.Options{Store: &guestStore{sharedStore{Store: st}}, NodeTimes: times}, made)

@@ -88,10 +88,7 @@ func (q *deadQueue) add(id string) {
 	q.mu.Lock()
 	q.ids = append(q.ids, id)
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default: // it is awake
-	}
+	wakeUp(q.wake)
 }
 
 func (q *deadQueue) take() (ids []string) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/server"
@@ -33,11 +34,9 @@ func (s *sharedStore) Write(ctx context.Context, account presence.AccountID, doc
 	return s.Store.Write(ctx, account, docs...)
 }
 
-// TestIsolatedNode: a node whose beats are not acknowledged sends its clients away and is not
-// ready; it serves again by itself, as another run, when they are.
-func TestIsolatedNode(t *testing.T) {
-	t.Parallel()
-	cfg := settings(t)
+// initStore makes a store, and opens it for several servers.
+func initStore(t *testing.T, cfg config.Config) (server.Credentials, store.Store) {
+	t.Helper()
 	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +45,15 @@ func TestIsolatedNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return made, st
+}
+
+// TestIsolatedNode: a node whose beats are not acknowledged sends its clients away and is not
+// ready; it serves again by itself, as another run, when they are.
+func TestIsolatedNode(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t)
+	made, st := initStore(t, cfg)
 	shared := &sharedStore{Store: st}
 	r := run(t, cfg, server.Options{
 		Store: shared, NodeTimes: membership.Times{Interval: 20 * time.Millisecond, IsolatedAfter: 2 * time.Second, DeadAfter: 4 * time.Second},

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"context"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -13,23 +12,13 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// A messagingStore is a store that several nodes serve, which send each other messages. Its
-// test closes it.
+// A messagingStore is a store whose nodes send each other messages.
 type messagingStore struct {
-	sharedStore
+	guestStore
 	store.Messenger
-}
-
-func (*messagingStore) Close() error { return nil }
-
-// Due gives nothing to publish: the engine has one caller at a time.
-func (*messagingStore) Due(ctx context.Context, _ func([]store.User) error) error {
-	<-ctx.Done()
-	return ctx.Err()
 }
 
 // TestTwoServersShareLimitsAndRevocations: two servers on one store exchange which
@@ -38,20 +27,13 @@ func (*messagingStore) Due(ctx context.Context, _ func([]store.User) error) erro
 func TestTwoServersShareLimitsAndRevocations(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
-	made, err := server.Init(t.Context(), cfg, testFounding)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := pebblestore.Open(filepath.Join(cfg.DataDir, "store"), pebblestore.Options{MustExist: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	made, st := initStore(t, cfg)
 	t.Cleanup(func() { _ = st.Close() })
 	var bus storetest.Bus
 	node := func(clock func() time.Time) *running {
 		own := cfg
 		own.DataDir = filepath.Join(t.TempDir(), "data")
-		return run(t, own, server.Options{Store: &messagingStore{sharedStore{Store: st}, bus.Node()}, Clock: clock}, made)
+		return run(t, own, server.Options{Store: &messagingStore{guestStore{sharedStore{Store: st}}, bus.Node()}, Clock: clock}, made)
 	}
 	now := time.Now()
 	here, there := node(time.Now), node(func() time.Time { return now })
