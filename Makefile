@@ -21,23 +21,26 @@ BIN  := bin
 LINT := $(BIN)/golangci-lint
 VULN := $(BIN)/govulncheck
 SPEC := $(BIN)/h2spec
+TRAEFIK := $(BIN)/traefik
 
 # The packages that start goroutines or share state between them are tested once more under
-# the race detector: those of RACE by `make test`, those of RACE_LONG, which take minutes, by
-# CI after it, and all packages by `make test-full`. The longest come first, so that the
-# others run beside them.
-RACE_LONG := ./internal/store/... ./internal/server ./internal/webhook
+# the race detector by `make test`. `make test-long` tests all others, of which some take minutes:
+# those come first, so that the others run beside them.
 RACE := ./client ./internal/auth ./internal/directory ./internal/hub ./internal/streamapi ./internal/watch ./internal/membership ./internal/overload ./internal/framer \
         ./internal/publish ./internal/tail ./internal/cache ./internal/egress ./internal/eventsocket ./internal/signin ./internal/provision \
         ./internal/backupjob ./internal/certificate ./internal/signage ./internal/telemetry
+RACE_LONG = ./internal/store/... ./internal/server ./internal/webhook ./cluster \
+        $$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|cluster/netns|bench)$$' | grep -vxF "$$($(GO) list $(RACE))")
 
-# Tests of the race stages that CI leaves to `make test-full`: they repeat the same
-# load or start, once for each fault.
+# Tests that the race stages skip: they repeat the same load or start, once for each fault.
 RACE_SKIP := ^(TestBackupEveryByte|TestBackupRandomBytes|TestBegunOnABrokenDisk|TestCrash|TestCrashEverywhere|TestCrashWhileOpening|TestDiskErrors|TestEveryFailureAtStart|TestMigrateKilled|TestPrometheus|TestRestoreKilled|TestRotPages|TestWatermarkRelaxedUntilOpen)$$
 
 # The end-to-end tests that `make test` runs on NATS as well: a client of each kind of
-# API. `make test-full` runs all but the pictures of pages.
+# API. `make test-long` runs all but the pictures of pages.
 NATS_E2E := ^(TestNewman|TestRivetUsers|TestZoomapi|TestWebhookReceivers|TestZoomWebSocket|TestStreamInCurl|TestSignIn|TestBoard)$$
+
+# The packages with tests that repeat more at full length.
+REPEATED := ./internal/store/... ./internal/server ./internal/webhook ./internal/httpapi ./internal/membership ./internal/publish ./cmd/porchlight
 
 # What is tested on either engine.
 SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook \
@@ -51,8 +54,8 @@ SOAKTIME ?= 30m
 # The linter has made the checks of go vet.
 GOTEST := $(GO) test -vet=off
 
-.PHONY: help build cross release demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race test-race-long \
-        test-e2e cluster-test cluster-bench walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
+.PHONY: help build cross release demo check format-check format lint generate-clean arch test test-long test-full quick test-tools test-unit test-unit-long \
+        test-race test-race-long test-e2e test-e2e-long test-release-long test-nats-long cluster-test cluster-bench walk test-release test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,7 +67,7 @@ cross: ## compile ./cmd/porchlight for macOS and Windows
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/porchlight
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/porchlight
 
-release: ## archives, packages, an image, client libraries and their checksums for every platform, into dist/
+release: ## archives, packages, images, client libraries and their checksums for every platform, into dist/
 	cd tools/release && $(GO) run . -version '$(VERSION)'
 
 demo: ## start a server with twenty users to try
@@ -92,16 +95,20 @@ arch:
 
 ## ---- tests ----
 
-test: ## install what tests need, and run every kind of test, each stage whatever became of the one before
-	tools/stages test-tools test-unit test-race test-e2e test-release test-nats left-out
+test: ## install what tests need, and run every kind of test, two stages at a time, whatever became of the others
+	tools/stages test-tools -- test-unit test-e2e test-nats test-race test-release -- left-out
 
-test-full: ## the same at full length: more kills and faults, every package under the race detector, every end-to-end test on NATS
-	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE_SKIP= RACE_LONG= RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|cluster/netns|bench)$$' | tr '\n' ' ')"
+test-long: export TEST_LEVEL := full
+test-long: ## what does not fit into the time of make test: more kills and faults, all other packages under the race detector, nodes in network namespaces, every end-to-end test on NATS
+	tools/stages test-tools -- cluster-test test-race-long test-unit-long test-e2e-long test-nats-long test-release-long
+
+test-full: ## every test: make test and make test-long
+	tools/stages test test-long
 
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
 
-test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, pip, mypy, nginx, Caddy, Mono and a C compiler; for test-full, Firefox too
+test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, pip, mypy, nginx, Caddy, Mono and a C compiler; for test-long, Firefox and Traefik too
 	tools/test-tools
 
 test-unit: ## the Go tests
@@ -110,11 +117,20 @@ test-unit: ## the Go tests
 test-race: ## the packages with goroutines again, under the race detector
 	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE)
 
-test-race-long: ## the same for the packages that take minutes: the stores, the server, webhooks
+test-race-long: export TEST_LEVEL :=
+test-race-long: ## all other packages under the race detector
 	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE_LONG)
+
+test-unit-long: export TEST_LEVEL := full
+test-unit-long: ## the Go tests that repeat more at full length
+	$(GOTEST) -count=1 -timeout 40m $(REPEATED)
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GOTEST) -count=1 -timeout 30m -v ./e2e
+
+test-e2e-long: export TEST_LEVEL := full
+test-e2e-long: test-tools ## the same at full length, with Traefik, Firefox and compilers of generated clients
+	$(GOTEST) -count=1 -timeout 40m -v ./e2e
 
 walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
 	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
@@ -122,19 +138,27 @@ walk: ## README, guides and the help of each command, from a fresh clone with an
 test-release: ## packages and the image: install, upgrade, run and remove them, in scratch directories
 	cd tools/release && $(GOTEST) -count=1 -timeout 60m -v .
 
+test-release-long: export TEST_LEVEL := full
+test-release-long: ## build all platforms twice, from two directories, and compare the bytes
+	cd tools/release && $(GOTEST) -count=1 -timeout 60m -v -run '^TestReproducible$$' .
+
 test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS JetStream
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 15m $(SURFACE)
 	TEST_STORE=nats $(GOTEST) -count=1 -run '^TestSessionsOnEngine$$' ./internal/publish
 	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m -run '$(NATS_E2E)' -skip '^TestScreenshots$$' ./e2e
 
+test-nats-long: export TEST_LEVEL :=
+test-nats-long: ## every end-to-end test on NATS JetStream
+	TEST_STORE=nats $(GOTEST) -count=1 -timeout 40m -skip '^TestScreenshots$$' ./e2e
+
 cluster-test: ## three NATS servers and three nodes in network namespaces, which are killed, paused, cut off and upgraded; needs root and ip
-	$(GOTEST) -count=1 -timeout 30m -parallel 3 -v ./cluster/netns
+	$(GOTEST) -count=1 -timeout 40m -parallel 3 -v ./cluster/netns
 
 cluster-bench: ## what several nodes cost and how soon they notice faults: the figures of docs/benchmarks.md; needs root and ip
 	$(GOTEST) -timeout 30m -run '^$$' -bench . -benchtime 1x ./cluster/netns
 
 left-out:
-	@tools/left-out 'cluster/netns: all tests, which need root (CI, and make cluster-test)' 'race detector: all packages but those of RACE in the Makefile (CI: and of RACE_LONG), and the tests of RACE_SKIP' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
+	@tools/left-out 'cluster/netns: all tests, which need root' 'race detector: all packages but those of RACE in the Makefile' 'race detector, also in make test-long: the tests of RACE_SKIP in the Makefile (make test-full RACE_SKIP=)' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile' 'tools/release: whether two builds of all platforms are equal'
 
 screenshots: ## pictures of every page and the wall, light and dark, wide and on a phone (390 pixels), into screenshots/
 	rm -rf screenshots
@@ -170,6 +194,10 @@ $(LINT): tools/go.mod tools/go.sum
 
 $(SPEC): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ github.com/summerwind/h2spec/cmd/h2spec
+	@touch $@
+
+$(TRAEFIK): tools/traefik/go.mod tools/traefik/go.sum tools/traefik/dns.go.txt
+	GO=$(GO) tools/traefik/build $@
 	@touch $@
 
 $(VULN): tools/go.mod tools/go.sum
