@@ -1,7 +1,9 @@
 package main
 
 import (
-	"context"
+	"encoding/json"
+	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,11 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	composetypes "github.com/compose-spec/compose-go/v2/types"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -97,22 +104,91 @@ func checkSettings(t *testing.T, text string) {
 	}
 }
 
-// TestCompose: the file is valid by the Compose specification.
-func TestCompose(t *testing.T) {
-	project, err := loader.LoadWithContext(context.Background(), composetypes.ConfigDetails{
-		ConfigFiles: []composetypes.ConfigFile{{Filename: filepath.Join(fixture.root, "deploy", "compose.yaml")}},
-		Environment: map[string]string{"PORCHLIGHT_VERSION": "0.1.0"},
-	})
+// TestDashboard: Grafana's published types have every field of the dashboard, of its panels'
+// options and of its queries. TestDashboard and TestPrometheus in package server check what
+// the fields say.
+func TestDashboard(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(fixture.root, "deploy", "grafana", "porchlight.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := project.Services["porchlight"]
+	runtime := cog.NewRuntime()
+	runtime.RegisterPanelcfgVariant(timeseries.VariantConfig())
+	runtime.RegisterPanelcfgVariant(stat.VariantConfig())
+	runtime.RegisterDataqueryVariant(prometheus.VariantConfig())
+	if err := unlessEmpty(new(dashboard.Dashboard).UnmarshalJSONStrict(text)); err != nil { //nolint:staticcheck // version 2 of the form needs Grafana 12
+		t.Error(err)
+	}
+	// The types of panels leave out the fields that all panels have in fieldConfig.
+	var raw struct {
+		Panels []struct {
+			Title       string
+			Type        string
+			FieldConfig json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(text, &raw); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range raw.Panels {
+		if _, known := cog.ConfigForPanelcfgVariant(p.Type); !known && p.Type != "row" {
+			t.Errorf("%s: register the type %s above", p.Title, p.Type)
+		}
+		if err := unlessEmpty(new(dashboard.FieldConfigSource).UnmarshalJSONStrict(p.FieldConfig)); err != nil {
+			t.Errorf("%s: fieldConfig: %v", p.Title, err)
+		}
+	}
+}
+
+// unlessEmpty returns an error, or nil for a list of no errors.
+func unlessEmpty(err error) error {
+	if errs, ok := errors.AsType[cog.BuildErrors](err); ok && len(errs) == 0 {
+		return nil
+	}
+	return err
+}
+
+// TestCompose: the file is valid by the Compose specification, and the server accepts its
+// settings, with and without a proxy.
+func TestCompose(t *testing.T) {
+	for _, proxies := range []string{"", "172.16.0.0/12"} {
+		environment := (&release{}).imageConfig().Env
+		for name, value := range composeService(t, map[string]string{"PORCHLIGHT_TRUSTED_PROXIES": proxies}).Environment {
+			environment = append(environment, name+"="+*value)
+		}
+		server := &service{env: environment}
+		printed, err := server.other(t, fixture.binary, "config", "print")
+		if err != nil {
+			t.Errorf("%v\n%s", err, printed)
+		}
+		var settings struct {
+			Proxies string `json:"trusted-proxies"`
+		}
+		if err := yaml.Unmarshal(printed, &settings); err != nil || settings.Proxies != proxies {
+			t.Errorf("%v: trusted-proxies %q, want %q", err, settings.Proxies, proxies)
+		}
+	}
+	s := composeService(t, nil)
 	if s.Image != "porchlight:0.1.0" || !s.ReadOnly || s.User != "65532:65532" || s.Volumes[0].Target != dataDir {
 		t.Errorf("%+v", s)
 	}
 	if want := new(release).imageConfig().Healthcheck.Test; strings.Join(s.HealthCheck.Test, " ") != strings.Join(want, " ") {
 		t.Errorf("health check %q, that of the image is %q", s.HealthCheck.Test, want)
 	}
+}
+
+// composeService is the service of the Compose file with these variables.
+func composeService(t *testing.T, variables map[string]string) composetypes.ServiceConfig {
+	t.Helper()
+	environment := map[string]string{"PORCHLIGHT_VERSION": "0.1.0"}
+	maps.Copy(environment, variables)
+	project, err := loader.LoadWithContext(t.Context(), composetypes.ConfigDetails{
+		ConfigFiles: []composetypes.ConfigFile{{Filename: filepath.Join(fixture.root, "deploy", "compose.yaml")}}, Environment: environment,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project.Services["porchlight"]
 }
 
 // TestSettingsFile: the settings file of a package is valid, and still is when every

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"encoding/json"
 	"encoding/pem"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
@@ -24,21 +26,13 @@ import (
 // imageUser runs the server in a container. It is the number that "nonroot" images have.
 const imageUser = 65532
 
-// writeImage writes an OCI image of these binaries, as an archive that `docker load`,
-// `podman load` and skopeo read.
-func (r *release) writeImage(binaries map[platform]string) error {
-	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, p := range platforms() {
-		if binaries[p] == "" {
-			continue
-		}
-		image, err := r.image(p, binaries[p])
-		if err != nil {
-			return err
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: p.os, Architecture: p.arch}},
-		})
+// writeImage writes the image of a platform as an archive that is both an OCI layout and what
+// `docker save` writes. So every `docker load`, `podman load`, containerd, skopeo and crane read
+// it: Docker's classic image store needs manifest.json, which has one platform.
+func (r *release) writeImage(p platform, binary string) error {
+	image, err := r.image(p, binary)
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
@@ -51,13 +45,33 @@ func (r *release) writeImage(binaries map[platform]string) error {
 	}
 	names := map[string]string{
 		"org.opencontainers.image.ref.name": imageTag(r.version),
-		"io.containerd.image.name":          "docker.io/library/porchlight:" + imageTag(r.version),
+		"io.containerd.image.name":          "docker.io/library/" + imageName(r.version),
 	}
-	if err := at.AppendIndex(index, layout.WithAnnotations(names)); err != nil {
+	if err := at.AppendImage(image, layout.WithPlatform(v1.Platform{OS: p.os, Architecture: p.arch}), layout.WithAnnotations(names)); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(r.out, "porchlight_"+r.version+"_oci.tar"), func(w io.Writer) error { return writeDir(w, dir, r.made) })
+	manifest, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	docker := tarball.Descriptor{Config: blob(manifest.Config), RepoTags: []string{imageName(r.version)}}
+	for _, l := range manifest.Layers {
+		docker.Layers = append(docker.Layers, blob(l))
+	}
+	body, err := json.Marshal(tarball.Manifest{docker})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), body, 0o644); err != nil {
+		return err
+	}
+	return writeFile(r.path(p, "_image.tar"), func(w io.Writer) error { return writeDir(w, dir, r.made) })
 }
+
+// blob is where a layout has what d describes.
+func blob(d v1.Descriptor) string { return path.Join("blobs", d.Digest.Algorithm, d.Digest.Hex) }
+
+func imageName(version string) string { return "porchlight:" + imageTag(version) }
 
 // imageTag is the version as a tag, which cannot have a plus sign.
 func imageTag(version string) string {

@@ -8,25 +8,30 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
 // maxImage is how large the compressed layers of a platform may be.
 const maxImage = 35 << 20
 
-// TestImage: the archive is a valid image of each platform, small, for a user that is not
-// root. Its content starts with nothing writable but the data directory, and answers its
-// own health check.
+// TestImage: the archive is a valid image, as an OCI layout and for Docker's image store, small,
+// for a user that is not root. Its content starts with nothing writable but the data directory,
+// and answers its own health check.
 func TestImage(t *testing.T) {
 	r := fixture.release(t, fixture.version)
-	if err := r.writeImage(map[platform]string{linux: fixture.binary}); err != nil {
+	if err := r.writeImage(linux, fixture.binary); err != nil {
 		t.Fatal(err)
 	}
-	image := readImage(t, filepath.Join(r.out, "porchlight_"+r.version+"_oci.tar"))
+	archive := r.path(linux, "_image.tar")
+	image := readImage(t, archive, "docker.io/library/porchlight:"+r.version)
+	checkDocker(t, archive, "porchlight:"+r.version, image)
 	file, err := image.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
@@ -64,8 +69,16 @@ func TestImage(t *testing.T) {
 
 // runImage runs the entrypoint as a container does, in directories that cannot be written.
 // It is a process of this system: the paths of the image are replaced by those below root.
+// Root can write to every directory, so a test of root runs it as the image's user.
 func runImage(t *testing.T, root string, c v1.Config) {
 	data := t.TempDir()
+	var user *syscall.Credential
+	if os.Geteuid() == 0 {
+		user = &syscall.Credential{Uid: imageUser, Gid: imageUser}
+		if err := errors.Join(os.Chown(data, imageUser, imageUser), os.Chmod(filepath.Dir(data), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	env := []string{"TMPDIR=/nonexistent", "HOME=/nonexistent", "SSL_CERT_FILE=" + filepath.Join(root, "etc/ssl/certs/ca-certificates.crt")}
 	for _, variable := range c.Env {
 		name, value, _ := strings.Cut(variable, "=")
@@ -79,7 +92,7 @@ func runImage(t *testing.T, root string, c v1.Config) {
 	}
 	env = append(env, "PORCHLIGHT_ADMIN_LISTEN="+freeAddress(t), "PORCHLIGHT_DRAIN_DELAY=0s")
 	makeReadOnly(t, root)
-	s := &service{command: append([]string{filepath.Join(root, c.Entrypoint[0])}, c.Cmd...), env: env, dir: filepath.Join(root, "etc")}
+	s := &service{command: append([]string{filepath.Join(root, c.Entrypoint[0])}, c.Cmd...), env: env, dir: filepath.Join(root, "etc"), user: user}
 	health := func() ([]byte, error) {
 		return s.other(t, slices.Concat([]string{filepath.Join(root, c.Healthcheck.Test[1])}, c.Healthcheck.Test[2:])...)
 	}
@@ -103,8 +116,7 @@ func runImage(t *testing.T, root string, c v1.Config) {
 	}
 }
 
-// makeReadOnly removes everybody's permission to write. It affects only users who are
-// not root.
+// makeReadOnly removes everybody's permission to write, which root does not need.
 func makeReadOnly(t *testing.T, root string) {
 	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
 		if err != nil {
@@ -125,8 +137,8 @@ func makeReadOnly(t *testing.T, root string) {
 	})
 }
 
-// readImage unpacks an archive and returns its image of this platform.
-func readImage(t *testing.T, archive string) v1.Image {
+// readImage unpacks an archive and returns its image, which has that name for containerd.
+func readImage(t *testing.T, archive, called string) v1.Image {
 	f, err := os.Open(archive)
 	if err != nil {
 		t.Fatal(err)
@@ -136,36 +148,54 @@ func readImage(t *testing.T, archive string) v1.Image {
 	if err := unpack(tar.NewReader(f), dir); err != nil {
 		t.Fatal(err)
 	}
-	outer, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := outer.IndexManifest()
-	if err != nil || len(manifest.Manifests) != 1 {
-		t.Fatalf("%+v, %v", manifest, err)
-	}
-	index, err := outer.ImageIndex(manifest.Manifests[0].Digest)
+	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := validate.Index(index); err != nil {
 		t.Errorf("the index is invalid: %v", err)
 	}
-	manifest, err = index.IndexManifest()
+	manifest, err := index.IndexManifest()
+	if err != nil || len(manifest.Manifests) != 1 {
+		t.Fatalf("%+v, %v", manifest, err)
+	}
+	only := manifest.Manifests[0]
+	if only.Platform.String() != "linux/"+linux.arch || only.Annotations["io.containerd.image.name"] != called {
+		t.Errorf("%+v", only)
+	}
+	image, err := index.Image(only.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range manifest.Manifests {
-		if m.Platform.OS == linux.os && m.Platform.Architecture == linux.arch {
-			image, err := index.Image(m.Digest)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return image
-		}
+	return image
+}
+
+// checkDocker reads an archive by its manifest.json, as Docker's classic image store does, and
+// compares its image of that tag with the one of the layout.
+func checkDocker(t *testing.T, archive, called string, want v1.Image) {
+	tag, err := name.NewTag(called)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no image for %s in %+v", linux, manifest)
-	return nil
+	image, err := tarball.ImageFromPath(archive, &tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(image); err != nil {
+		t.Errorf("the image of manifest.json is invalid: %v", err)
+	}
+	got, err := image.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := want.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(a, b v1.Descriptor) bool { return a.Digest == b.Digest }
+	if !same(got.Config, manifest.Config) || !slices.EqualFunc(got.Layers, manifest.Layers, same) {
+		t.Errorf("manifest.json has %+v, the layout %+v", got, manifest)
+	}
 }
 
 // checkAuthorities checks that the certificates are usable, by connecting to nothing.

@@ -1,4 +1,4 @@
-// Command release makes what people install: archives, packages, an image, the client libraries
+// Command release makes what people install: archives, packages, images, the client libraries
 // and their checksums. `make release` runs it.
 //
 // It is a module of its own, so that the libraries that write these formats are not in the
@@ -131,7 +131,6 @@ func (r *release) makeAll(ctx context.Context, all []platform) error {
 }
 
 func (r *release) writeArtefacts(all []platform, binaries map[platform]string) error {
-	images := make(map[platform]string)
 	for _, p := range all {
 		if err := r.writeArchive(p, binaries[p]); err != nil {
 			return err
@@ -142,17 +141,16 @@ func (r *release) writeArtefacts(all []platform, binaries map[platform]string) e
 		if p.os != "linux" {
 			continue
 		}
-		images[p] = binaries[p]
 		for _, format := range []string{"deb", "rpm"} {
 			if err := r.writePackage(format, p, binaries[p]); err != nil {
 				return err
 			}
 		}
+		if err := r.writeImage(p, binaries[p]); err != nil {
+			return err
+		}
 	}
-	if len(images) == 0 {
-		return nil
-	}
-	return r.writeImage(images)
+	return nil
 }
 
 // artefact matches the names of all files that a release has.

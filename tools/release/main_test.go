@@ -94,6 +94,7 @@ type service struct {
 	command []string
 	env     []string
 	dir     string
+	user    *syscall.Credential // or that of the test
 
 	process *exec.Cmd
 	ended   chan struct{}
@@ -109,9 +110,13 @@ func (s *service) start(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if err := os.Chmod(socket, 0o777); err != nil { // another user writes to it
+		t.Fatal(err)
+	}
 	s.log.Reset()
 	s.process, s.ended = exec.Command(s.command[0], s.command[1:]...), make(chan struct{})
 	s.process.Env, s.process.Dir, s.process.Stderr, s.process.Stdout = append(s.env, "NOTIFY_SOCKET="+socket), s.dir, &s.log, &s.log
+	s.process.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
 	began := time.Now()
 	if err := s.process.Start(); err != nil {
 		t.Fatal(err)
@@ -151,6 +156,6 @@ func (s *service) stop(t *testing.T) {
 func (s *service) other(t *testing.T, command ...string) ([]byte, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
-	cmd.Env, cmd.Dir = s.env, s.dir
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = s.env, s.dir, &syscall.SysProcAttr{Credential: s.user}
 	return cmd.CombinedOutput()
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -72,6 +75,7 @@ const (
 	packagedBinary   = "usr/bin/porchlight"
 	packagedSettings = "etc/porchlight/porchlight.yaml"
 	packagedUnit     = "usr/lib/systemd/system/porchlight.service"
+	packagedExample  = "usr/share/doc/porchlight/examples/prometheus/alerts.yaml"
 	enabledUnit      = "etc/systemd/system/multi-user.target.wants/porchlight.service"
 )
 
@@ -100,7 +104,7 @@ func TestDeb(t *testing.T) {
 	m.check(t, "installed", true, packagedBinary, packagedSettings, packagedUnit, enabledUnit, "var/lib/porchlight", "var/log/porchlight",
 		"usr/share/man/man1/porchlight.1.gz", "usr/share/man/man1/porchlight-serve.1.gz", "usr/share/bash-completion/completions/porchlight",
 		"usr/share/zsh/vendor-completions/_porchlight", "usr/share/fish/vendor_completions.d/porchlight.fish",
-		"usr/share/doc/porchlight/copyright", "usr/share/doc/porchlight/THIRD-PARTY-LICENSES", "usr/lib/sysusers.d/porchlight.conf")
+		"usr/share/doc/porchlight/copyright", "usr/share/doc/porchlight/THIRD-PARTY-LICENSES", packagedExample, "usr/lib/sysusers.d/porchlight.conf")
 	if passwd := m.read(t, "etc/passwd"); !strings.HasPrefix(passwd, "porchlight:") {
 		t.Errorf("the user was not created: %q", passwd)
 	}
@@ -124,8 +128,12 @@ func TestDeb(t *testing.T) {
 	if data, err := os.ReadDir(m.path("var/lib/porchlight")); err != nil || len(data) == 0 {
 		t.Errorf("removed: the data are gone: %v", err)
 	}
+	if err := os.WriteFile(m.path("etc/porchlight/tls.key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	m.dpkg(t, "--purge", "porchlight")
-	m.check(t, "purged", false, packagedSettings, packagedSettings+".dpkg-dist", "etc/porchlight", "var/lib/porchlight", "var/log/porchlight", enabledUnit)
+	m.check(t, "purged", true, "etc/porchlight/tls.key") // as docs/install.md says
+	m.check(t, "purged", false, packagedSettings, packagedSettings+".dpkg-dist", "var/lib/porchlight", "var/log/porchlight", enabledUnit)
 	if status := m.read(t, "var/lib/dpkg/status"); strings.TrimSpace(status) != "" {
 		t.Errorf("dpkg still knows the package:\n%s", status)
 	}
@@ -183,6 +191,34 @@ func TestUnit(t *testing.T) {
 		if !allowed[call] {
 			t.Errorf("the unit's SystemCallFilter refuses %s, which the server calls", call)
 		}
+	}
+}
+
+// TestRestart: a hung server, which the watchdog aborts, ends in a way after which systemd
+// starts it again. An invalid setting does not.
+func TestRestart(t *testing.T) {
+	body, err := os.ReadFile(filepath.Join(fixture.root, "deploy/packages/porchlight.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, dir := string(body), t.TempDir()
+	s := &service{dir: dir, env: []string{
+		unitSetting(t, unit, "Environment"), "PORCHLIGHT_DATA_DIR=" + filepath.Join(dir, "data"), "PORCHLIGHT_LISTEN=" + freeAddress(t), "PORCHLIGHT_ADMIN_LISTEN=off",
+	}}
+	prevented := unitSetting(t, unit, "RestartPreventExitStatus")
+	s.command = []string{"prlimit", "--core=" + unitSetting(t, unit, "LimitCORE"), fixture.binary, "serve"}
+	s.start(t)
+	if err := s.process.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	<-s.ended
+	// ExitCode is -1 after a signal.
+	if state := s.process.ProcessState; state.Success() || strconv.Itoa(state.ExitCode()) == prevented {
+		t.Errorf("after SIGABRT: %v, which RestartPreventExitStatus=%s prevents from a restart", state, prevented)
+	}
+	_, err = s.other(t, fixture.binary, "serve", "--listen", "nonsense")
+	if failed, ok := errors.AsType[*exec.ExitError](err); !ok || strconv.Itoa(failed.ExitCode()) != prevented {
+		t.Errorf("with an invalid setting: %v, want status %s", err, prevented)
 	}
 }
 
@@ -274,7 +310,7 @@ func TestRPM(t *testing.T) {
 		return string(output)
 	}
 	list := query("--list")
-	for _, name := range []string{packagedBinary, packagedSettings, packagedUnit, "usr/share/zsh/site-functions/_porchlight", "usr/share/man/man1/porchlight.1.gz"} {
+	for _, name := range []string{packagedBinary, packagedSettings, packagedUnit, packagedExample, "usr/share/zsh/site-functions/_porchlight", "usr/share/man/man1/porchlight.1.gz"} {
 		if !strings.Contains(list, "/"+name+"\n") {
 			t.Errorf("%s is not in the package", name)
 		}
@@ -293,6 +329,33 @@ func TestRPM(t *testing.T) {
 	}
 	if scripts := query("--scripts"); strings.Count(scripts, "scriptlet (using /bin/sh)") != 3 {
 		t.Errorf("scripts:\n%s", scripts)
+	}
+}
+
+// TestPostinst: after an upgrade, the package restarts a server that runs; after a first
+// installation, it starts one. Programs that record how they are called stand in for systemd's.
+func TestPostinst(t *testing.T) {
+	script, err := os.ReadFile(filepath.Join(fixture.root, "deploy/packages/deb/postinst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	for _, name := range []string{"systemd-sysusers", "systemd-tmpfiles", "deb-systemd-helper", "systemctl", "deb-systemd-invoke"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho "+name+" \"$@\" >>"+log+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for older, want := range map[string]string{"": "start", fixture.version: "try-restart"} {
+		command := exec.CommandContext(t.Context(), "/bin/sh", "-c", strings.ReplaceAll(string(script), "/run/systemd/system", dir), "postinst", "configure", older)
+		command.Env = []string{"PATH=" + dir}
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		calls, err := os.ReadFile(log)
+		if err != nil || !strings.HasSuffix(string(calls), "systemctl --system daemon-reload\ndeb-systemd-invoke "+want+" porchlight.service\n") {
+			t.Errorf("after version %q, want %s: %v\n%s", older, want, err, calls)
+		}
 	}
 }
 

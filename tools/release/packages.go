@@ -90,6 +90,13 @@ func (r *release) packaged(format, dir, binary string) (files.Contents, error) {
 		}
 		all = append(all, &files.Content{Source: r.shared.path(document.name), Destination: "/usr/share/doc/porchlight/" + name, FileInfo: mode(0o644)})
 	}
+	for _, example := range r.shared.examples {
+		if example.name == unitFile {
+			continue // it is installed
+		}
+		to := "/usr/share/doc/porchlight/examples/" + strings.TrimPrefix(example.name, "deploy/")
+		all = append(all, &files.Content{Source: r.shared.path(example.name), Destination: to, FileInfo: mode(0o644)})
+	}
 	return all, nil
 }
 

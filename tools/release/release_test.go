@@ -28,6 +28,12 @@ func TestChangelog(t *testing.T) {
 			t.Errorf("%s: %v", version, err)
 		}
 	}
+	if err := os.WriteFile(file, []byte("# Changelog\n\n## [Unreleased]\n\n### Fixed\n- It starts.\n\n## [0.2.0] - 2027-01-31\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkChangelog(file, "0.2.0"); err == nil {
+		t.Error("a release without the newest entries was made")
+	}
 	if _, err := newRelease(t.Context(), fixture.root, t.TempDir(), ""); err == nil {
 		t.Error("a release without a version was made")
 	}
@@ -53,10 +59,16 @@ func TestArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(root, r.name(linux))
-	for _, name := range []string{"LICENSE", "README.md", "CHANGELOG.md", "THIRD-PARTY-LICENSES", "man/porchlight.1", "completions/porchlight.bash", "completions/_porchlight", "completions/porchlight.fish", "porchlight.yaml"} {
+	for _, name := range []string{
+		"LICENSE", "README.md", "CHANGELOG.md", "THIRD-PARTY-LICENSES", "man/porchlight.1", "completions/porchlight.bash", "completions/_porchlight", "completions/porchlight.fish", "porchlight.yaml",
+		"deploy/packages/porchlight.service", "deploy/compose.yaml", "deploy/kubernetes/kustomization.yaml", "deploy/prometheus/alerts.yaml", "deploy/grafana/porchlight.json", "deploy/nginx/porchlight.conf", "deploy/caddy/Caddyfile", "deploy/traefik/traefik.yaml",
+	} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "deploy/packages/deb")); err == nil {
+		t.Error("the archive has the sources of packages")
 	}
 	if printed, err := exec.CommandContext(t.Context(), filepath.Join(dir, "porchlight"), "version").Output(); err != nil || string(printed) != "porchlight "+r.version+"\n" {
 		t.Errorf("version: %q, %v", printed, err)
@@ -163,7 +175,7 @@ func (r *release) writeFormats(program string) error {
 	return errors.Join(
 		os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755),
 		r.writeArchive(linux, program), r.writeArchive(windows, program), r.writePackage("deb", linux, program), r.writePackage("rpm", linux, program),
-		r.writeSBOM(linux, fixture.binary), r.writeImage(map[platform]string{linux: program}), r.writeSDKs(), writeSums(r.out),
+		r.writeSBOM(linux, fixture.binary), r.writeImage(linux, program), r.writeSDKs(), writeSums(r.out),
 	)
 }
 

@@ -77,7 +77,7 @@ func TestSDKs(t *testing.T) {
 	files := makeSDKs(t, fixture.version)
 	t.Run("javascript", func(t *testing.T) {
 		dir := t.TempDir()
-		runIn(t, dir, nil, "npm", "install", "--offline", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", dir, files[".tgz"])
+		runIn(t, dir, nil, "npm", "install", "--no-update-notifier", "--offline", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", dir, files[".tgz"])
 		const program = `import { Porchlight } from "@porchlight/client";
 import installed from "@porchlight/client/package.json" with { type: "json" };
 const porchlight = new Porchlight({ url: process.env.PORCHLIGHT_URL, token: process.env.PORCHLIGHT_TOKEN });
@@ -141,7 +141,7 @@ func TestNPM(t *testing.T) {
 	}
 	ours := tarFiles(t, file)
 	dir := t.TempDir()
-	runIn(t, filepath.Join(fixture.root, "sdk", "javascript"), nil, "npm", "pack", "--silent", "--pack-destination", dir)
+	runIn(t, filepath.Join(fixture.root, "sdk", "javascript"), nil, "npm", "pack", "--no-update-notifier", "--silent", "--pack-destination", dir)
 	packed, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
 	if err != nil || len(packed) != 1 {
 		t.Fatalf("%q, %v", packed, err)
@@ -212,11 +212,11 @@ func TestOutDirectory(t *testing.T) {
 		{"new", nil, true},
 		{"an earlier release", []string{
 			"SHA256SUMS", "porchlight_0.0.8_linux_amd64.tar.gz", "porchlight_0.0.8_windows_arm64.zip", "porchlight_0.0.8_linux_amd64.deb", "porchlight_0.0.8_linux_arm64.rpm",
-			"porchlight_0.0.8_darwin_arm64.cdx.json", "porchlight_0.0.8_oci.tar", "porchlight-client-0.0.8.tgz", "porchlight_client-0.0.8-py3-none-any.whl", "porchlight_client-0.0.8.tar.gz",
+			"porchlight_0.0.8_darwin_arm64.cdx.json", "porchlight_0.0.8_linux_arm64_image.tar", "porchlight-client-0.0.8.tgz", "porchlight_client-0.0.8-py3-none-any.whl", "porchlight_client-0.0.8.tar.gz",
 		}, true},
 		{"a file of somebody", []string{"SHA256SUMS", "notes.txt"}, false},
 		{"a directory with the name of an archive", []string{"porchlight_0.0.8_linux_amd64.tar.gz/file"}, false},
-		{"a repository", []string{".git/HEAD", "porchlight_0.0.8_oci.tar"}, false},
+		{"a repository", []string{".git/HEAD", "porchlight_0.0.8_linux_arm64_image.tar"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "out")

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -23,12 +24,13 @@ type sharedFiles struct {
 	documents   []entry
 	manuals     []entry
 	completions []entry
+	examples    []entry // files to deploy with other programs
 	settings    entry
 }
 
 // archived are the files of an archive, by their names in it.
 func (s *sharedFiles) archived() []entry {
-	return slices.Concat(s.documents, s.manuals, s.completions, []entry{s.settings})
+	return slices.Concat(s.documents, s.manuals, s.completions, s.examples, []entry{s.settings})
 }
 
 // collectShared reads documents, and asks the binary for the completions and the settings.
@@ -64,12 +66,36 @@ func (r *release) collectShared(ctx context.Context, binary, dir string) (s shar
 		s.completions = append(s.completions, entry{name: "completions/" + name, mode: 0o644, body: script})
 	}
 	slices.SortFunc(s.completions, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	if s.examples, err = r.deployed(); err != nil {
+		return s, err
+	}
 	s.settings = entry{name: "porchlight.yaml", mode: 0o644}
 	if s.settings.body, err = settingsFile(ctx, binary); err != nil {
 		return s, err
 	}
 	s.dir = filepath.Join(dir, "shared")
 	return s, s.store()
+}
+
+// unitFile is the only file that packages are made of and that others need too.
+const unitFile = "deploy/packages/porchlight.service"
+
+// deployed are the files in deploy that are not made into packages, and the unit. Hidden files
+// are left out: somebody's .env can be there.
+func (r *release) deployed() (all []entry, err error) {
+	root := os.DirFS(r.root)
+	err = fs.WalkDir(root, "deploy", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(name, "deploy/packages/") && name != unitFile {
+			return err
+		}
+		body, err := fs.ReadFile(root, name)
+		all = append(all, entry{name: name, mode: 0o644, body: body})
+		return err
+	})
+	return all, err
 }
 
 // store writes the files to the directory, where packages find them.
