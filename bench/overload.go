@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -26,9 +28,13 @@ const overloadClients = 4000
 // goodWithin is the latency up to which an answer counts as good.
 const goodWithin = 250 * time.Millisecond
 
-// overload measures what the server answers when more requests come than it can answer. The
-// server has one processor, and the clients have the others. Its requests are expensive, of
-// users with many claims, so that the clients are not what is saturated.
+// warmUp is how long the server has to learn how much it can answer, before the measurement.
+const warmUp = 3 * time.Second
+
+// overload measures what the server answers when more requests come than it can answer, and
+// compares it in each round with the peak of a server that refuses nothing. Both servers have
+// one processor, and the clients have the others. The requests are expensive, of users with many
+// claims, so that the clients are not what is saturated.
 func (r *run) overload(b *binary) error {
 	s, err := r.seed(r.reference())
 	if err != nil {
@@ -41,53 +47,101 @@ func (r *run) overload(b *binary) error {
 		return err
 	}
 	defer func() { _ = pin(os.Getpid(), 0, runtime.NumCPU()) }() // as it was before
-	peaks := make(map[string]float64)                            // of the server that refuses nothing
-	for _, mode := range []struct{ name, flag string }{{"never refusing", "--max-queue-delay=0s"}, {"refusing", "--max-queue-delay=50ms"}} {
-		if err := r.overloadCurve(b, s, mode.name, mode.flag, peaks); err != nil {
+	fmt.Printf("%-32s %8s %8s %8s %8s %8s %9s %8s %8s\n", "", "sent/s", "good/s", "of peak", "p50, ms", "p99, ms", "refused/s", "p50, ms", "p99, ms")
+	shares := make(map[string][]float64)
+	for range r.rounds {
+		if err := r.overloadRound(b, s, shares); err != nil {
 			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(shares)) {
+		unit := "%"
+		if strings.HasSuffix(name, "p99") {
+			unit = "ms"
+		}
+		report(name, cmp.Or(overloadBudgets[name], "-"), unit, shares[name])
+	}
+	return nil
+}
+
+var overloadBudgets = map[string]string{
+	"updates, refusing, 5×, of the best":         "≥ 80",
+	"updates, refusing, 5×, refused within, p99": "50",
+	"reads, refusing, 5×, of the best":           "≥ 80",
+	"reads, refusing, 5×, refused within, p99":   "50",
+}
+
+// overloadRound adds the shares of the peak that were answered in time, in percent, and after how
+// long requests were refused.
+func (r *run) overloadRound(b *binary, s *seeded, shares map[string][]float64) error {
+	dir, err := os.MkdirTemp(r.dir, "overload-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	refusing, err := overloadServer(b, s, filepath.Join(dir, "refusing"), "--max-queue-delay=50ms")
+	if err != nil {
+		return err
+	}
+	defer refusing.stop(syscall.SIGKILL)
+	never, err := overloadServer(b, s, filepath.Join(dir, "never"), "--max-queue-delay=0s")
+	if err != nil {
+		return err
+	}
+	defer never.stop(syscall.SIGKILL)
+	for _, kind := range []struct {
+		name    string
+		request func([]byte, *rand.Rand) []byte
+	}{{"updates", s.putClaim}, {"reads", s.getClaims}} {
+		peak, err := (&load{address: never.address, conns: peakConns, duration: 2 * r.seconds, status: 200, request: kind.request}).run()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s: %.0f/s with %d connections that wait for each answer\n", kind.name, peak.perSecond, peakConns)
+		best := 0.0
+		for _, c := range []struct {
+			server *process
+			times  float64
+			name   string
+		}{{never, 5, "refusing nothing"}, {refusing, .75, "refusing"}, {refusing, 1, "refusing"}, {refusing, 2, "refusing"}, {refusing, 5, "refusing"}} {
+			o := openLoad{address: c.server.address, rate: c.times * peak.perSecond, duration: 2 * r.seconds, request: kind.request}
+			got, err := o.run()
+			if err != nil {
+				return err
+			}
+			name := fmt.Sprintf("%s, %s, %g×", kind.name, c.name, c.times)
+			good := got.rate(got.good)
+			best = max(best, good)
+			shares[name+", of the peak"] = append(shares[name+", of the peak"], 100*good/peak.perSecond)
+			if c.server == refusing {
+				shares[name+", of the best"] = append(shares[name+", of the best"], 100*good/best)
+				shares[name+", refused within, p99"] = append(shares[name+", refused within, p99"], percentile(got.refused, .99))
+			}
+			fmt.Printf("%-32s %8.0f %8.0f %7.0f%% %8.1f %8.1f %9.0f %8.1f %8.1f\n", name, got.rate(got.sent), good, 100*good/peak.perSecond,
+				percentile(got.answered, .5), percentile(got.answered, .99), got.rate(len(got.refused)), percentile(got.refused, .5), percentile(got.refused, .99))
 		}
 	}
 	return nil
 }
 
-func (r *run) overloadCurve(b *binary, s *seeded, name, flag string, peaks map[string]float64) error {
-	p, err := b.serve(s.dir, flag)
+// overloadServer starts a server on the first processor, with a copy of the store in which
+// some users have many claims.
+func overloadServer(b *binary, s *seeded, dir, flag string) (*process, error) {
+	if err := os.CopyFS(dir, os.DirFS(s.dir)); err != nil {
+		return nil, err
+	}
+	p, err := b.serve(dir, "--max-queue-delay=0s")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer p.stop(syscall.SIGTERM)
-	if err := pin(p.cmd.Process.Pid, 0, 1); err != nil {
-		return err
+	err = s.addClaims(p.address)
+	if stopped := p.stop(syscall.SIGKILL); err != nil || stopped != nil {
+		return nil, cmp.Or(err, stopped)
 	}
-	if len(peaks) == 0 {
-		if err := s.addClaims(p.address); err != nil {
-			return err
-		}
+	if p, err = b.serve(dir, flag); err != nil {
+		return nil, err
 	}
-	for _, kind := range []struct {
-		name    string
-		status  int
-		request func([]byte, *rand.Rand) []byte
-	}{{"updates", 200, s.putClaim}, {"reads", 200, s.getClaims}} {
-		if peaks[kind.name] == 0 {
-			if peaks[kind.name], err = r.peak(p, kind.status, kind.request); err != nil {
-				return err
-			}
-		}
-		peak := peaks[kind.name]
-		fmt.Printf("%s, %s: peak %.0f/s, with at most %d connections\n", kind.name, name, peak, peakConns)
-		fmt.Printf("%8s %9s %9s %9s %9s %9s %9s %9s %9s\n", "offered", "sent/s", "good/s", "of peak", "p50, ms", "p99, ms", "refused/s", "p50, ms", "p99, ms")
-		for _, times := range []float64{1, 2, 5} {
-			o := openLoad{address: p.address, rate: times * peak, duration: 2 * r.seconds, request: kind.request}
-			got, err := o.run()
-			if err != nil {
-				return err
-			}
-			fmt.Printf("%7.1f× %9.0f %9.0f %8.0f%% %9.1f %9.1f %9.0f %9.1f %9.1f\n", times, got.rate(got.sent), got.rate(got.good), 100*got.rate(got.good)/peak,
-				percentile(got.answered, .5), percentile(got.answered, .99), got.rate(len(got.refused)), percentile(got.refused, .5), percentile(got.refused, .99))
-		}
-	}
-	return nil
+	return p, pin(p.cmd.Process.Pid, 0, 1)
 }
 
 // percentile is in milliseconds.
@@ -97,18 +151,6 @@ func percentile(sorted []time.Duration, p float64) float64 {
 }
 
 const peakConns = 256
-
-// peak is the highest number of requests that the server answers in a second.
-func (r *run) peak(p *process, status int, request func([]byte, *rand.Rand) []byte) (best float64, err error) {
-	for _, conns := range []int{64, peakConns} {
-		got, err := (&load{address: p.address, conns: conns, duration: r.seconds, status: status, request: request}).run()
-		if err != nil {
-			return 0, err
-		}
-		best = max(best, got.perSecond)
-	}
-	return best, nil
-}
 
 const (
 	claimants     = 200 // users with many claims
@@ -189,11 +231,12 @@ func (o *openLoad) run() (*openResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := time.Now().Add(o.duration)
+	begin := time.Now().Add(warmUp)
+	end := begin.Add(o.duration)
 	for i, conn := range conns {
 		group.Go(func() {
 			defer conn.Close()
-			got, err := o.client(conn, rand.New(rand.NewPCG(uint64(i), uint64(end.UnixNano()))), end)
+			got, err := o.client(conn, rand.New(rand.NewPCG(uint64(i), uint64(end.UnixNano()))), begin, end)
 			mu.Lock()
 			defer mu.Unlock()
 			failure = cmp.Or(failure, err)
@@ -233,7 +276,7 @@ func (o *openLoad) dial() (conns []net.Conn, err error) {
 	return conns, nil
 }
 
-func (o *openLoad) client(conn net.Conn, random *rand.Rand, end time.Time) (got openResult, err error) {
+func (o *openLoad) client(conn net.Conn, random *rand.Rand, begin, end time.Time) (got openResult, err error) {
 	_ = conn.SetDeadline(end.Add(10 * time.Second))
 	reader := bufio.NewReaderSize(conn, 4096)
 	gap := func() time.Duration {
@@ -255,21 +298,32 @@ func (o *openLoad) client(conn net.Conn, random *rand.Rand, end time.Time) (got 
 		if now.After(next) {
 			next = now // it has sent nothing meanwhile
 		}
-		got.sent++
-		switch took := now.Sub(sent); status {
-		case 200, 201, 204:
-			got.answered = append(got.answered, took)
-			if took <= goodWithin {
-				got.good++
-			}
-		case 503:
-			got.refused = append(got.refused, took)
-			next = next.Add(wait)
-		default:
-			return got, fmt.Errorf("unexpected status %d", status)
+		next = next.Add(wait)
+		if err := got.count(status, now.Sub(sent), sent.After(begin)); err != nil {
+			return got, err
 		}
 	}
 	return got, nil
+}
+
+// count adds an answer, if it is measured.
+func (r *openResult) count(status int, took time.Duration, measured bool) error {
+	switch {
+	case status != 200 && status != 201 && status != 503:
+		return fmt.Errorf("unexpected status %d", status)
+	case !measured:
+		return nil
+	}
+	r.sent++
+	if status == 503 {
+		r.refused = append(r.refused, took)
+		return nil
+	}
+	r.answered = append(r.answered, took)
+	if took <= goodWithin {
+		r.good++
+	}
+	return nil
 }
 
 // readStatus reads one response that has a Content-Length or no body, and its Retry-After.

@@ -2,21 +2,20 @@
 // that the queue of the others stays short (load shedding).
 //
 // It is separate from quota, which limits what one client may use: here the server as a
-// whole has too much to do, whoever asks. It measures how long a request waits until it is
-// read, and controls the share of requests to refuse by that delay, as RFC 8033 (PIE)
-// controls the queue of a router. It guarantees that nothing is refused while the delay is
-// short, and that reads are refused before updates are: a read can be repeated, but who
-// cannot refresh a session in time is shown as offline. Only updates are refused while they
-// wait for each other in the store, where reads do not wait.
+// whole has too much to do, whoever asks. There are two queues: requests wait for a
+// processor, and updates for each other in the store. It measures how long, and limits the
+// length of each queue to what is served in a part of the time that a request may wait. It
+// guarantees that nothing is refused while the wait is short, and that reads are refused before
+// updates are: a read can be repeated, but a user whose client cannot refresh its session in
+// time is shown as offline.
 //
 // It must not know HTTP, a dialect or a connection.
 package overload
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
-	"slices"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -25,19 +24,19 @@ import (
 
 // A Gate decides whether a request is answered or refused. A nil Gate admits every one.
 type Gate struct {
-	limit     *quota.Limit // of the delay, in milliseconds
-	intervals intervals
-	clock     func() time.Time
+	// Yield returns when all requests that were read before have had a turn on the processor.
+	// It is runtime.Gosched, unless a test sets it before the first Admit.
+	Yield func()
+
+	limit *quota.Limit // of the wait, in milliseconds
+	clock func() time.Time
 
 	retries retrySpread
+	turns   turns
 	updates updates
 
-	share atomic.Uint64 // of the requests to refuse, as the bits of a float64
-	since atomic.Int64  // when the gate began to refuse, in nanoseconds of clock; 0: it does not
+	since atomic.Int64 // when the gate began to refuse, in nanoseconds of clock; 0: it does not
 }
-
-// intervals are the times between two measurements.
-type intervals struct{ busy, idle time.Duration }
 
 // New returns a gate that lets requests wait for the time that limit has, in milliseconds;
 // nil if that is 0.
@@ -45,7 +44,7 @@ func New(limit *quota.Limit, clock func() time.Time) *Gate {
 	if limit.Most == 0 {
 		return nil
 	}
-	return &Gate{limit: limit, clock: clock, intervals: intervals{20 * time.Millisecond, 200 * time.Millisecond}}
+	return &Gate{Yield: runtime.Gosched, limit: limit, clock: clock}
 }
 
 // Refusing returns for how long the gate has been refusing requests; 0: it does not.
@@ -72,23 +71,26 @@ type Kind struct {
 	Commits bool // it only waits for the store, so that its duration is that of a commit
 }
 
-// Admit counts a request, or returns the error with which to refuse it.
+// Admit waits for the turn of a request that was just read, or returns the error with which
+// to refuse it.
 func (g *Gate) Admit(k Kind) (Request, *quota.Error) {
 	if g == nil {
 		return Request{}, nil
 	}
-	g.retries.asked.Add(1)
-	if share := math.Float64frombits(g.share.Load()); share > 0 && rand.Float64() < shareOf(k.Update, share) { //nolint:gosec // nobody gains by guessing
-		return Request{}, g.limit.Reached(g.retries.next())
+	var r Request
+	ok := true
+	if k.Commits {
+		r.update = true
+		r.others, ok = g.updates.begin()
 	}
-	if !k.Commits {
-		return Request{}, nil
+	if ok && !g.turns.await(k.Update, g.Yield) {
+		g.End(r, 0, false)
+		ok = false
 	}
-	others, ok := g.updates.begin()
 	if !ok {
 		return Request{}, g.limit.Reached(g.retries.next())
 	}
-	return Request{update: true, others: others}, nil
+	return r, nil
 }
 
 // End records the end of a request and its duration. committed: it has changed something.
@@ -98,80 +100,33 @@ func (g *Gate) End(r Request, took time.Duration, committed bool) {
 	}
 }
 
-// shareOf divides the share of refusals among reads and updates: no update is refused until
-// all reads are.
-func shareOf(update bool, share float64) float64 {
-	if update {
-		return 2*share - 1
-	}
-	return 2 * share
-}
-
-// A retrySpread is the time over which refused clients retry: long enough that refusing them
-// again costs little, and short enough that the server never runs out of requests.
-type retrySpread struct {
-	refused, asked atomic.Uint64 // since the start
-	within         atomic.Int64  // nanoseconds
-
-	lastRefused, lastAsked uint64
-}
-
+// The times between two measurements.
 const (
-	shortestSpread = time.Second
-	longestSpread  = 8 * time.Second
+	busyInterval = 20 * time.Millisecond
+	idleInterval = 200 * time.Millisecond
 )
 
-// next counts a refusal and returns when its client may retry, at random.
-func (s *retrySpread) next() time.Duration {
-	s.refused.Add(1)
-	return time.Duration(rand.Float64() * float64(max(shortestSpread, time.Duration(s.within.Load())))) //nolint:gosec // nobody gains by guessing
-}
-
-// adapt makes the time longer while many requests are refused, and shorter while few are.
-func (s *retrySpread) adapt() {
-	refused, asked := s.refused.Load(), s.asked.Load()
-	r, admitted := refused-s.lastRefused, asked-s.lastAsked-(refused-s.lastRefused)
-	s.lastRefused, s.lastAsked = refused, asked
-	within := max(shortestSpread, time.Duration(s.within.Load()))
-	switch {
-	case 4*r > admitted:
-		within += within / 25
-	case 16*r < admitted:
-		within -= within / 25
-	}
-	s.within.Store(int64(min(max(within, shortestSpread), longestSpread)))
-}
-
-// A Probe waits in the same queue as requests, and returns how long that took.
-type Probe func() time.Duration
-
-// Run watches the delay until ctx ends.
-func (g *Gate) Run(ctx context.Context, probe Probe) {
+// Run measures the queues until ctx ends.
+func (g *Gate) Run(ctx context.Context) {
 	if g == nil {
 		return
 	}
-	var c controller
 	target := time.Duration(g.limit.Most) * time.Millisecond
-	timer := time.NewTimer(g.intervals.idle)
+	timer := time.NewTimer(idleInterval)
 	defer timer.Stop()
-	s := sampler{probe: probe, results: make(chan time.Duration, 1)}
-	for last := g.retries.asked.Load(); ; {
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		asked := g.retries.asked.Load()
-		busy := asked-last >= fewRequests || c.share > 0 || g.updates.limit.Load() > 0
-		last = asked
-		sample := s.next(asked, busy)
-		g.updates.adapt(target, g.intervals.busy)
-		g.retries.adapt()
-		g.apply(c.next(target, sample))
-		if busy || s.waiting {
-			timer.Reset(g.intervals.busy)
+		passed := g.turns.adapt(target)
+		g.updates.adapt(target)
+		g.retries.adapt(passed, max(g.turns.wait, g.updates.wait) < target/8)
+		if g.noteRefusing() || passed >= fewRequests {
+			timer.Reset(busyInterval)
 		} else {
-			timer.Reset(g.intervals.idle)
+			timer.Reset(idleInterval)
 		}
 	}
 }
@@ -180,90 +135,99 @@ func (g *Gate) Run(ctx context.Context, probe Probe) {
 // queue.
 const fewRequests = 4
 
-// apply publishes the share of requests to refuse.
-func (g *Gate) apply(share float64) {
-	g.share.Store(math.Float64bits(share))
+// noteRefusing reports whether a queue is limited, and keeps the time since when.
+func (g *Gate) noteRefusing() (limited bool) {
+	limited = g.turns.limit.Load() > 0 || g.updates.limit.Load() > 0
 	switch {
-	case share == 0 && g.updates.limit.Load() == 0:
+	case !limited:
 		g.since.Store(0)
 	case g.since.Load() == 0:
 		g.since.Store(g.clock().UnixNano())
 	}
-}
-
-// A sampler measures the delay, with at most one probe under way.
-type sampler struct {
-	probe   Probe
-	results chan time.Duration
-	waiting bool
-	began   time.Time
-	asked   uint64 // when it began
-}
-
-// A sample is what is known of the delay.
-type sample struct {
-	delay time.Duration // until requests are read, at least
-	ahead uint64        // requests that were read before the probe
-	known bool          // a probe has returned or is under way
-}
-
-// next returns the delay that the last probe measured, or has measured so far, and starts
-// another probe if the server is busy.
-func (s *sampler) next(asked uint64, busy bool) (found sample) {
-	select {
-	case delay := <-s.results:
-		found = sample{delay: delay, ahead: asked - s.asked, known: true}
-		s.waiting = false
-	default:
-		found = sample{delay: time.Since(s.began), ahead: asked - s.asked, known: s.waiting}
-	}
-	if busy && !s.waiting {
-		s.waiting, s.began, s.asked = true, time.Now(), asked
-		go func() { s.results <- s.probe() }()
-	}
-	return found
-}
-
-// A controller finds the share of requests to refuse.
-type controller struct {
-	share   float64
-	recent  [5]time.Duration // delays, of which the shortest is that of a queue
-	at      int
-	delay   time.Duration // of the last sample
-	tooLong int           // samples in a row with too long a delay
+	return limited
 }
 
 const (
-	// Bursts of at most this many samples are served.
+	// Bursts of at most this many measurements are served.
 	burstSamples = 5
-	// A queue has at least this many requests: a longer delay is that of a machine which
-	// is busy with something else, and would not end if requests were refused.
-	shortestQueue = 16
-	// How the share follows the distance to the target and its change, per second of delay.
-	alpha, beta = 0.5, 2.0
-	// Some requests are always served.
-	largestShare = 0.98
+	// A rate is an average over this many measurements, 0.3 s.
+	rateSamples = 15
+	// A limit ends after this many measurements without a refusal, two seconds.
+	calmSamples = 100
 )
 
-// next returns the share after another sample.
-func (c *controller) next(target time.Duration, found sample) float64 {
-	delay := 2 * found.delay // half of the time is for what follows
-	if !found.known || found.ahead < shortestQueue {
-		delay = min(delay, target/2)
-	}
-	c.recent[c.at] = delay
-	c.at = (c.at + 1) % len(c.recent)
-	delay = slices.Min(c.recent[:])
-	delay = min(delay, 3*target) // a pause of the process must not refuse everything
-	if delay <= target {
-		c.tooLong = 0
+// A bound is the limit of a queue. It is set when requests have waited too long for a while, and
+// lifted when none was refused for a while.
+type bound struct {
+	limit   atomic.Int64 // 0: none
+	refused atomic.Bool  // since the last measurement
+
+	rate    float64 // of what was served between two measurements, on average
+	tooLong int     // measurements in a row with too long a wait
+	calm    int     // measurements in a row without a refusal
+}
+
+// refuse notes a refusal.
+func (b *bound) refuse() { b.refused.Store(true) }
+
+// adapt sets the limit to the number that is served within most, but no lower than least.
+// served and tooLong are of the time since the last measurement.
+func (b *bound) adapt(served uint64, tooLong bool, most time.Duration, least int64) {
+	b.rate += (float64(served) - b.rate) / rateSamples
+	if tooLong {
+		b.tooLong++
 	} else {
-		c.tooLong++
+		b.tooLong = 0
 	}
-	if c.share > 0 || c.tooLong > burstSamples {
-		c.share += alpha*(delay-target).Seconds() + beta*(delay-c.delay).Seconds()
-		c.share = min(max(c.share, 0), largestShare)
+	if b.refused.Swap(false) {
+		b.calm = 0
+	} else {
+		b.calm++
 	}
-	c.delay = delay
-	return c.share
+	switch limited := b.limit.Load() > 0; {
+	case !limited && b.tooLong <= burstSamples, limited && b.calm >= calmSamples:
+		b.limit.Store(0)
+	default:
+		b.limit.Store(max(least, int64(b.rate*float64(most)/float64(busyInterval))))
+	}
+}
+
+// A retrySpread is the time over which refused clients retry: long enough that refusing them
+// again costs little, and short enough that the server never runs out of requests.
+type retrySpread struct {
+	refused atomic.Uint64 // since the start
+	within  atomic.Int64  // nanoseconds
+
+	last     uint64
+	refusals float64 // between two measurements, on average
+	passed   float64 // likewise
+}
+
+const (
+	shortestSpread = time.Second
+	longestSpread  = 16 * time.Second
+)
+
+// next counts a refusal and returns when its client may retry, at random.
+func (s *retrySpread) next() time.Duration {
+	s.refused.Add(1)
+	return time.Duration(rand.Float64() * float64(max(shortestSpread, time.Duration(s.within.Load())))) //nolint:gosec // nobody gains by guessing
+}
+
+// adapt lengthens the time while many requests are refused, and shortens it while too few come.
+// idle means that the admitted requests hardly waited.
+func (s *retrySpread) adapt(passed uint64, idle bool) {
+	total := s.refused.Load()
+	refused := total - s.last
+	s.last = total
+	s.refusals += (float64(refused) - s.refusals) / rateSamples
+	s.passed += (float64(passed) - s.passed) / rateSamples
+	within := max(shortestSpread, time.Duration(s.within.Load()))
+	switch {
+	case refused == 0 && idle:
+		within -= within / 50
+	case 4*s.refusals > s.passed:
+		within += within / 25
+	}
+	s.within.Store(int64(min(max(within, shortestSpread), longestSpread)))
 }

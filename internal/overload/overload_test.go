@@ -2,6 +2,7 @@ package overload_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,91 +22,184 @@ func newGate() *overload.Gate {
 	return overload.New(&quota.Limit{Name: "queue-delay", Most: int(target / time.Millisecond)}, time.Now)
 }
 
-// A server is one that answers requests at a rate, whose queue requests and probes join.
-type server struct {
-	gate  *overload.Gate
+// A processor runs one request at a time, in the order in which they come.
+type processor struct {
 	serve time.Duration // for each request
 
 	mu   sync.Mutex // guards free
-	free time.Time  // when it has answered all that were admitted
+	free time.Time  // when it has run all that came
 }
 
-// probe waits behind the requests of the queue.
-func (s *server) probe() time.Duration {
-	s.mu.Lock()
-	wait := max(0, time.Until(s.free))
-	s.mu.Unlock()
+// run returns when a request that comes now has run.
+func (p *processor) run(serve time.Duration) {
+	p.mu.Lock()
+	p.free = time.Now().Add(max(0, time.Until(p.free)) + serve)
+	wait := time.Until(p.free)
+	p.mu.Unlock()
 	time.Sleep(wait)
-	return wait
 }
 
-// admit adds a request to the queue, and returns how long it will wait.
-func (s *server) admit() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free = time.Now().Add(max(0, time.Until(s.free)) + s.serve)
-	return time.Until(s.free)
+// A server is one whose requests need a processor, and wait for it again when they yield.
+type server struct {
+	*processor
+
+	gate *overload.Gate
 }
 
-// offer sends requests for a while, rate of them a second, and returns how many of them were
-// admitted, and the longest time that one waited in the last half.
-func (s *server) offer(rate int, duration time.Duration, kind overload.Kind) (admitted, refused int, longest time.Duration) {
-	end := time.Now().Add(duration)
-	for begun := time.Now(); time.Now().Before(end); time.Sleep(second / time.Duration(rate)) {
-		request, err := s.gate.Admit(kind)
-		if err != nil {
-			refused++
-			continue
-		}
-		admitted++
-		wait := s.admit()
-		if time.Since(begun) > duration/2 {
-			longest = max(longest, wait)
-		}
-		time.AfterFunc(wait, func() { s.gate.End(request, wait, true) })
+func newServer(t *testing.T, serve time.Duration) *server {
+	s := &server{&processor{serve: serve}, newGate()}
+	s.gate.Yield = func() { s.run(0) }
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.gate.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return s
+}
+
+// request is what a client sees of a request.
+func (s *server) request(kind overload.Kind) (took time.Duration, refused bool) {
+	begun := time.Now()
+	s.run(0) // it is read
+	r, err := s.gate.Admit(kind)
+	if err == nil {
+		s.run(s.serve)
+		s.gate.End(r, time.Since(begun), true)
 	}
-	return admitted, refused, longest
+	return time.Since(begun), err != nil
+}
+
+// A tally counts requests.
+type tally struct {
+	answered, refused atomic.Int64
+	longest           atomic.Int64 // nanoseconds that a request took in the last half
+}
+
+// offer sends requests for a while, rate of them a second.
+func (s *server) offer(rate int, duration time.Duration, kind overload.Kind) *tally {
+	var sum tally
+	var all sync.WaitGroup
+	for begun := time.Now(); time.Since(begun) < duration; time.Sleep(second / time.Duration(rate)) {
+		all.Go(func() {
+			took, refused := s.request(kind)
+			if refused {
+				sum.refused.Add(1)
+				return
+			}
+			sum.answered.Add(1)
+			for longest := sum.longest.Load(); time.Since(begun) > duration/2 && int64(took) > longest; longest = sum.longest.Load() {
+				sum.longest.CompareAndSwap(longest, int64(took))
+			}
+		})
+	}
+	all.Wait()
+	return &sum
 }
 
 func TestGoodput(t *testing.T) {
-	const capacity = 1000
+	const (
+		slow = 1000 // requests a second; the fewest that may wait count here
+		fast = 5000
+	)
+	reads, updates := overload.Kind{}, overload.Kind{Update: true, Commits: true}
 	for _, c := range []struct {
 		name     string
+		capacity int
 		kind     overload.Kind
 		rate     int
-		most     time.Duration // that a request may wait
+		most     time.Duration // that a request may take
 		refusing bool
 	}{
-		{"reads below the capacity", overload.Kind{}, capacity / 2, target, false},
-		{"reads at five times the capacity", overload.Kind{}, 5 * capacity, 10 * target, true},
-		{"updates below the capacity", overload.Kind{Update: true, Commits: true}, capacity / 2, target, false},
-		{"updates at five times the capacity", overload.Kind{Update: true, Commits: true}, 5 * capacity, 4 * target, true},
+		{"reads below the capacity", slow, reads, slow / 2, target, false},
+		{"reads at five times the capacity", slow, reads, 5 * slow, 2 * target, true},
+		{"updates below the capacity", slow, updates, slow / 2, target, false},
+		{"updates at five times the capacity", slow, updates, 5 * slow, 3 * target, true},
+		{"reads at five times the capacity of a fast server", fast, reads, 5 * fast, target / 2, true},
+		{"updates at five times the capacity of a fast server", fast, updates, 5 * fast, target, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &server{gate: newGate(), serve: second / capacity}
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				probe := s.probe
-				if c.kind.Commits {
-					probe = func() time.Duration { return 0 } // the queue is in the store
-				}
-				go s.gate.Run(ctx, probe)
+				s := newServer(t, second/time.Duration(c.capacity))
 				const duration = 20 * second
-				admitted, refused, longest := s.offer(c.rate, duration, c.kind)
-				rate := float64(admitted) / duration.Seconds()
-				if want := 0.8 * float64(min(c.rate, capacity)); rate < want || longest > c.most {
-					t.Errorf("%.0f requests a second were answered, the last within %v, want %.0f within %v", rate, longest, want, c.most)
+				got := s.offer(c.rate, duration, c.kind)
+				rate := float64(got.answered.Load()) / duration.Seconds()
+				if want := 0.95 * float64(min(c.rate, c.capacity)); rate < want || got.longest.Load() > int64(c.most) {
+					t.Errorf("%.0f requests a second were answered, the last within %v, want %.0f within %v", rate, time.Duration(got.longest.Load()), want, c.most)
 				}
-				if (refused > 0) != c.refusing || (s.gate.Refusing() > 0) != c.refusing {
-					t.Errorf("%d requests were refused, the gate refuses for %v", refused, s.gate.Refusing())
+				if (got.refused.Load() > 0) != c.refusing {
+					t.Errorf("%d requests were refused", got.refused.Load())
 				}
 				time.Sleep(2 * time.Minute) // nobody asks
 				if got := s.gate.Refusing(); got > 0 {
 					t.Errorf("without requests, the gate refuses for %v", got)
 				}
-				cancel()
-				synctest.Wait()
+			})
+		})
+	}
+}
+
+// TestReturning: clients that were refused come again when they were told to. So many keep
+// away that refusing them costs little, and so few that the server always has something to do.
+func TestReturning(t *testing.T) {
+	const (
+		clients  = 4000
+		serve    = 300 * time.Microsecond
+		refuse   = 100 * time.Microsecond
+		peak     = int(second / serve)
+		duration = 60 * second
+		pause    = 300 * time.Millisecond // each 1.8 s; 63 % of the peak are usual, and 0 without limits
+	)
+	for _, c := range []struct {
+		name  string
+		times float64 // the peak, which clients ask for
+		pause time.Duration
+		want  int // percent of the peak
+	}{
+		{"at the peak", 1, 0, 80},
+		{"at twice the peak", 2, 0, 80},
+		{"at five times the peak", 5, 0, 80},
+		{"at twice the peak, with pauses", 2, pause, 35},
+		{"at five times the peak, with pauses", 5, pause, 35},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, serve)
+				var good, refused atomic.Int64
+				var all sync.WaitGroup
+				begun := time.Now()
+				for range clients {
+					all.Go(func() {
+						for time.Since(begun) < duration {
+							time.Sleep(time.Duration(rand.ExpFloat64() * clients / (c.times * float64(peak)) * float64(second)))
+							sent := time.Now()
+							s.run(0)
+							_, err := s.gate.Admit(overload.Kind{})
+							if err != nil {
+								s.run(refuse)
+								refused.Add(1)
+								time.Sleep((err.RetryAfter + second - 1).Truncate(second))
+								continue
+							}
+							if s.run(serve); time.Since(sent) <= 5*target {
+								good.Add(1)
+							}
+						}
+					})
+				}
+				for c.pause > 0 && time.Since(begun) < duration {
+					time.Sleep(1500 * time.Millisecond)
+					s.run(c.pause)
+				}
+				all.Wait()
+				share := int(good.Load()) * 100 / (peak * int(duration/second))
+				if share < c.want {
+					t.Errorf("%d %% of the peak were answered in time, and %d refusals a second", share, refused.Load()/int64(duration/second))
+				}
 			})
 		})
 	}
@@ -123,7 +217,7 @@ func TestGroups(t *testing.T) {
 		gate := newGate()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go gate.Run(ctx, func() time.Duration { return 0 })
+		go gate.Run(ctx)
 		queue := make(chan func(), 100_000)
 		go func() {
 			for first := range queue {
@@ -167,7 +261,7 @@ func TestSlowDisk(t *testing.T) {
 		gate := newGate()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go gate.Run(ctx, func() time.Duration { return 0 })
+		go gate.Run(ctx)
 		const commit = 300 * time.Millisecond
 		refused := 0
 		send := func(atOnce int) {
@@ -234,7 +328,7 @@ func TestDiskBecomesSlow(t *testing.T) {
 		gate := newGate()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go gate.Run(ctx, func() time.Duration { return 0 })
+		go gate.Run(ctx)
 		d, done := &disk{commit: 2 * time.Millisecond, group: make(chan struct{})}, make(chan struct{})
 		go d.run(done)
 		var clients sync.WaitGroup
@@ -277,48 +371,26 @@ func TestDiskBecomesSlow(t *testing.T) {
 // A process that gets no processor for a while has no queue either.
 func TestBusyMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate := newGate()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go gate.Run(ctx, func() time.Duration { time.Sleep(second); return second })
-		for range 100 {
-			if _, err := gate.Admit(overload.Kind{}); err != nil {
-				t.Fatal("a request was refused")
-			}
-			time.Sleep(100 * time.Millisecond)
+		s := newServer(t, 0)
+		s.gate.Yield = func() { time.Sleep(second) }
+		if got := s.offer(10, 20*second, overload.Kind{}); got.refused.Load() > 0 {
+			t.Errorf("%d requests were refused", got.refused.Load())
 		}
-		cancel()
-		time.Sleep(2 * second) // for the probe
-		synctest.Wait()
 	})
 }
 
 // Reads are refused before updates.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &server{gate: newGate(), serve: second / 1000}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go s.gate.Run(ctx, s.probe)
-		refused := map[overload.Kind]int{}
-		kinds := []overload.Kind{{}, {Update: true}}
-		for range 20_000 {
-			for _, kind := range kinds { // half of what comes is updates: those alone can be answered
-				_, err := s.gate.Admit(kind)
-				if err != nil {
-					refused[kind]++
-					continue
-				}
-				s.admit()
-			}
-			time.Sleep(second / 900)
-		}
-		if reads, updates := refused[kinds[0]], refused[kinds[1]]; reads < 5000 || updates > reads/3 {
+		s := newServer(t, second/1000)
+		var reads, updates *tally
+		var both sync.WaitGroup // half of what comes is updates: those alone can be answered
+		both.Go(func() { reads = s.offer(900, 20*second, overload.Kind{}) })
+		both.Go(func() { updates = s.offer(900, 20*second, overload.Kind{Update: true}) })
+		both.Wait()
+		if reads, updates := reads.refused.Load(), updates.refused.Load(); reads < 5000 || updates > reads/10 {
 			t.Errorf("%d reads and %d updates were refused", reads, updates)
 		}
-		cancel()
-		time.Sleep(second)
-		synctest.Wait()
 	})
 }
 
@@ -327,22 +399,14 @@ func TestOff(t *testing.T) {
 	if _, err := gate.Admit(overload.Kind{}); err != nil || gate.Refusing() != 0 {
 		t.Error("a gate without a limit refuses requests")
 	}
-	gate.Run(t.Context(), nil) // returns
+	gate.Run(t.Context()) // returns
 }
 
-func TestPipe(t *testing.T) {
-	p, err := overload.OpenPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	for range 3 {
-		if got := p.Probe(); got > time.Minute {
-			t.Errorf("the probe took %v", got)
-		}
-	}
-	p.Close()
-	if got := p.Probe(); got != 0 {
-		t.Errorf("a closed pipe gives %v", got)
+// BenchmarkAdmit is what the gate costs a request while nothing is refused.
+func BenchmarkAdmit(b *testing.B) {
+	gate := newGate()
+	for b.Loop() {
+		request, _ := gate.Admit(overload.Kind{Update: true, Commits: true})
+		gate.End(request, time.Microsecond, true)
 	}
 }
