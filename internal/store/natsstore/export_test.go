@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -52,6 +53,14 @@ func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error))
 	return err
 }
 
+// ScanBehind scans as on a replica that is behind: what has been replaced is listed too.
+func (s *Store) ScanBehind(ctx context.Context, each func(store.Record)) error {
+	return s.eachRecordOf(ctx, jetstream.DeliverAllPolicy, func(rec *record, _ int) error {
+		each(rec.record())
+		return nil
+	})
+}
+
 // LastSeq is the number of the newest message of the state stream.
 func (s *Store) LastSeq(ctx context.Context) (uint64, error) {
 	info, err := s.streamInfo(ctx, s.names.stateStream())
@@ -66,3 +75,22 @@ func (s *Store) Disconnect() { s.conn.Close() }
 
 // StateSubject is the subject of a user's record in a store with the default prefix.
 func StateSubject(u store.User) string { return subjects{prefix: DefaultPrefix}.change(u) }
+
+// UpgradeAfter upgrades a store as a node does that has inspected it before others do
+// something else with it. It returns the format.
+func UpgradeAfter(ctx context.Context, url string, o Options, others func()) (int, error) {
+	s := newStore(url, o.withDefaults())
+	if err := s.connect(url); err != nil {
+		return 0, err
+	}
+	defer s.hangUp()
+	inv, err := s.inspect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	others()
+	if inv, err = s.upgrade(ctx, inv); err != nil {
+		return 0, err
+	}
+	return inv.id.Format, nil
+}

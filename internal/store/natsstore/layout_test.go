@@ -36,6 +36,31 @@ func noteText(text string) func(*presence.State) {
 	return func(s *presence.State) { s.Note.Text = text }
 }
 
+// TestScanOfAReplicaBehind: a scan gives each record once and as it is, also on a replica that
+// lists changes which the leader has replaced.
+func TestScanOfAReplicaBehind(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := closeAtEnd(t, servers.open(t, servers.options()))
+	want := make(map[store.User]store.Record)
+	for i := range 300 { // more than are listed at a time
+		u := userNamed(fmt.Sprint("u", i%100))
+		if want[u] = update(t, s, u, noteText(fmt.Sprint(i))); i%3 == 0 {
+			want[u] = refresh(t, s, u, noteText(fmt.Sprint(i, " refreshed")))
+		}
+	}
+	given := 0
+	err := s.ScanBehind(t.Context(), func(r store.Record) {
+		given++
+		if w := want[r.User]; r.State.Revision != w.State.Revision || r.State.Note != w.State.Note {
+			t.Errorf("Scan gave %+v, want %+v", r, w)
+		}
+	})
+	if err != nil || given != len(want) {
+		t.Errorf("Scan gave %d records of %d users, %v", given, len(want), err)
+	}
+}
+
 // TestUnloggedStaysInState: unlogged updates, and timers that are moved, add nothing to the
 // history and are not republished. The state stream keeps one of them.
 func TestUnloggedStaysInState(t *testing.T) {
@@ -377,6 +402,38 @@ func TestLayout1Contended(t *testing.T) {
 		if got := records[i].State.Note.Text; got != text+strings.Repeat(".", 16) {
 			t.Errorf("%s has the note %q: updates are lost", records[i].User.ID, got)
 		}
+	}
+}
+
+// TestLayout1TwoNodes: two nodes that start on a store of layout 1 at once both upgrade it, or
+// one finds that the other did and already serves it. What that one stored meanwhile is kept.
+func TestLayout1TwoNodes(t *testing.T) {
+	t.Parallel()
+	for name, serving := range map[string]bool{"before the other holds the lease": false, "while the other serves": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers, _, o, was := oldStore(t)
+			o.Timeout = storeTimeout
+			if serving {
+				o = natsstore.WithSharedLease(o, time.Second)
+			}
+			var first *natsstore.Store
+			var next store.Record
+			format, err := natsstore.UpgradeAfter(t.Context(), servers.url(), o, func() {
+				first = closeAtEnd(t, servers.open(t, o))
+				next = update(t, first, userNamed("u"), noteText("next"))
+			})
+			if err != nil || format < 4 {
+				t.Fatalf("the second node: format %d, %v", format, err)
+			}
+			second := closeAtEnd(t, servers.open(t, o))
+			update(t, second, userNamed("v"), noteText("last"))
+			checkLog(t, first, 7)
+			records, _, err := second.Read(t.Context(), []store.User{userNamed("u"), userNamed("v"), userNamed("w")}, store.Freshness{Strong: true})
+			if err != nil || len(records) != 3 || records[0].At != next.At || records[1].State.Note.Text != "last" || records[2].At != was["w"].At {
+				t.Errorf("%+v, %v", records, err)
+			}
+		})
 	}
 }
 

@@ -56,22 +56,25 @@ func (s *Store) scanError(ctx context.Context, err error) error {
 //
 // A consumer lists the last change of each user as of its creation, and then delivers new
 // ones. It may run on a replica that is behind, so eachRecord reads up to what the leader
-// has. A listed message may be dropped for newer ones before it is delivered: so, at the end
+// has, and looks for newer changes of those that are listed. A listed message may be dropped for newer ones before it is delivered: so, at the end
 // of the list, eachRecord reads once more up to what the leader has by then.
 func (s *Store) eachRecord(ctx context.Context, each func(rec *record, size int) error) error {
+	return s.eachRecordOf(ctx, jetstream.DeliverLastPerSubjectPolicy, each)
+}
+
+func (s *Store) eachRecordOf(ctx context.Context, list jetstream.DeliverPolicy, each func(rec *record, size int) error) error {
 	filters := s.names.listed()
-	r, err := s.newStreamReader(ctx, s.names.stateStream(), jetstream.DeliverLastPerSubjectPolicy, filters...)
+	r, err := s.newStreamReader(ctx, s.names.stateStream(), list, filters...)
 	if err != nil {
 		return err
 	}
 	defer r.close(ctx)
-	l := recordList{s: s, each: each}
+	l := recordList{s: s, given: make(map[store.User]uint64), each: each}
 	for range 2 {
 		last, err := s.lastOf(ctx, filters)
 		if err != nil {
 			return err
 		}
-		l.end = max(l.end, last)
 		s.advanceSeq(last) // reads of the other subjects must not be older
 		if err := r.readTo(ctx, last, func(msgs []storedMsg) error { return l.add(ctx, msgs) }); err != nil {
 			return err
@@ -96,15 +99,16 @@ func (s *Store) lastOf(ctx context.Context, filters []string) (seq uint64, err e
 
 // A recordList finds the records of users whose changes are listed.
 type recordList struct {
-	s    *Store
-	end  uint64 // of the list: changes up to here are in it
-	each func(rec *record, size int) error
+	s *Store
+	// given has the changes that were given before they were listed, by their sequence.
+	given map[store.User]uint64
+	each  func(rec *record, size int) error
 }
 
-// add completes the listed messages by the other subjects of their users. Each user is
-// listed once, by the newest of the changes, whatever layout it has.
+// add gives the records of users whose changes are listed, each once: there may be a newer
+// change, which is listed too, and later.
 func (l *recordList) add(ctx context.Context, msgs []storedMsg) error {
-	others := make([]string, 0, 2*len(msgs)+1)
+	subjects := make([]string, 0, 3*len(msgs))
 	users := make([]store.User, len(msgs))
 	for i := range msgs {
 		u, ok := l.s.names.parseUser(msgs[i].subject)
@@ -112,14 +116,10 @@ func (l *recordList) add(ctx context.Context, msgs []storedMsg) error {
 			return unreadable(l.s.names.stateStream(), &msgs[i], errDamaged)
 		}
 		users[i] = u
-		if others = append(others, l.s.names.refresh(u)); msgs[i].subject == l.s.names.base(u) {
-			others = append(others, l.s.names.change(u))
-		}
+		// That of the message too: a response without messages does not tell how new it is.
+		subjects = append(subjects, msgs[i].subject, l.s.names.change(u), l.s.names.refresh(u))
 	}
-	// A response without messages does not tell how new it is. While a store is imported, it
-	// has no identity, which other queries rely on.
-	others = append(others, msgs[len(msgs)-1].subject)
-	present, _, err := l.s.readLast(ctx, l.s.query, others)
+	present, _, err := l.s.readLast(ctx, l.s.query, subjects)
 	if err != nil {
 		return err
 	}
@@ -132,12 +132,13 @@ func (l *recordList) add(ctx context.Context, msgs []storedMsg) error {
 }
 
 func (l *recordList) addUser(u store.User, listed storedMsg, present map[string]storedMsg) error {
+	if listed.seq <= l.given[u] {
+		return nil
+	}
 	newest := listed
-	if m, ok := present[l.s.names.change(u)]; ok && listed.subject == l.s.names.base(u) {
-		if m.seq <= l.end {
-			return nil // it is listed too
-		}
+	if m, ok := present[l.s.names.change(u)]; ok && m.seq > listed.seq {
 		newest = m
+		l.given[u] = m.seq
 	}
 	if m, ok := present[l.s.names.refresh(u)]; ok && m.seq > newest.seq {
 		newest = m
