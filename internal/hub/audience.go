@@ -44,7 +44,7 @@ type audiences struct {
 
 // addMembers adds the members of audiences to a Follow and subscribes the stream to the
 // audiences. It returns the audiences that the stream did not follow before.
-func (l *loading) addMembers(ctx context.Context, requested []Audience) ([]Audience, error) {
+func (l *followJob) addMembers(ctx context.Context, requested []Audience) ([]Audience, error) {
 	s := l.stream
 	for {
 		r, err := s.hub.rosterOf(ctx, s.account, s.viewer)
@@ -64,7 +64,7 @@ func (l *loading) addMembers(ctx context.Context, requested []Audience) ([]Audie
 
 // follow adds the members to the wanted users and registers the stream. Both happen under
 // r.mu, so each later change marks the stream as behind.
-func (r *roster) follow(l *loading, requested []Audience, since *sinceCursor) (added []Audience, err error) {
+func (r *roster) follow(l *followJob, requested []Audience, since *sinceCursor) (added []Audience, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -94,7 +94,7 @@ func (r *roster) follow(l *loading, requested []Audience, since *sinceCursor) (a
 
 // changedSince returns the users who joined or left one of the audiences after the cursor
 // of a Follow, or nobody if it has none. The caller holds r.mu.
-func (r *roster) changedSince(l *loading, requested []Audience, since *sinceCursor) map[presence.UserID]bool {
+func (r *roster) changedSince(l *followJob, requested []Audience, since *sinceCursor) map[presence.UserID]bool {
 	changed := make(map[presence.UserID]bool)
 	if !l.from.resumes {
 		return changed
@@ -223,7 +223,7 @@ func (s *Stream) catchUp(ctx context.Context) {
 	if !ok {
 		return
 	}
-	l := &loading{stream: s, answer: Snapshot{Partial: true}}
+	l := &followJob{stream: s, answer: Snapshot{Partial: true}}
 	err := l.replace(ctx, joined, left, byMember)
 	switch {
 	case errors.As(err, new(*presence.LimitError)):

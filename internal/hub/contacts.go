@@ -45,7 +45,7 @@ func (c *ContactList) less(o *ContactList) []ContactEdge {
 
 // addContacts adds the owner's contacts to a Follow: those added since the cursor with a
 // full view, and those removed since as gone.
-func (l *loading) addContacts(ctx context.Context) error {
+func (l *followJob) addContacts(ctx context.Context) error {
 	s := l.stream
 	lists, err := s.hub.opts.Directory.ContactLists(ctx, s.account, []presence.UserID{s.owner})
 	if err != nil {
@@ -142,8 +142,8 @@ func (s slots) start(ctx context.Context, group *sync.WaitGroup, do func(context
 	})
 }
 
-// A refreshing has streams follow their owners' present contacts.
-type refreshing struct {
+// A contactRefresher has streams follow their owners' present contacts.
+type contactRefresher struct {
 	hub     *Hub
 	reads   slots
 	follows slots
@@ -155,7 +155,7 @@ type refreshing struct {
 func (h *Hub) keepContacts(ctx context.Context) {
 	ticker := time.NewTicker(contactsEvery)
 	defer ticker.Stop()
-	r := &refreshing{hub: h, reads: make(slots, readAtOnce), follows: make(slots, followedAtOnce)}
+	r := &contactRefresher{hub: h, reads: make(slots, readAtOnce), follows: make(slots, followedAtOnce)}
 	defer r.group.Wait()
 	var buffer streamBuffer
 	for {
@@ -173,7 +173,7 @@ func (h *Hub) keepContacts(ctx context.Context) {
 
 // refreshAll finds changes of the contacts of all streams. An account whose last round
 // still runs waits for the next.
-func (r *refreshing) refreshAll(ctx context.Context, buffer *streamBuffer) {
+func (r *contactRefresher) refreshAll(ctx context.Context, buffer *streamBuffer) {
 	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
 	buffer.forEach(r.hub, func(s *Stream) {
 		if s.contactList() == nil {
@@ -197,7 +197,7 @@ func (r *refreshing) refreshAll(ctx context.Context, buffer *streamBuffer) {
 
 // refresh reads contacts, bounded by read, and updates the streams whose contacts
 // changed.
-func (r *refreshing) refresh(ctx, read context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
+func (r *contactRefresher) refresh(ctx, read context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
 	for part := range slices.Chunk(slices.Collect(maps.Keys(owners)), maxOwners) {
 		versions, err := r.hub.opts.Directory.ContactVersions(read, account, part)
 		part = slices.DeleteFunc(part, func(id presence.UserID) bool {
@@ -244,7 +244,7 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 		s.mu.Unlock()
 		return
 	}
-	l := &loading{stream: s, contacts: &list, answer: Snapshot{Partial: true}}
+	l := &followJob{stream: s, contacts: &list, answer: Snapshot{Partial: true}}
 	var removed []Gone
 	for _, id := range usersOf(before.less(&list)) {
 		removed = append(removed, Gone{User: id, Reason: GoneContactRemoved})
@@ -258,7 +258,7 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 // replace follows added users for a reason, and no longer follows removed ones for it.
 // Users with no other reason are sent as gone; then a snapshot of the added ones is sent,
 // which advances the cursor.
-func (l *loading) replace(ctx context.Context, added []presence.UserID, removed []Gone, why followReasons) error {
+func (l *followJob) replace(ctx context.Context, added []presence.UserID, removed []Gone, why followReasons) error {
 	s := l.stream
 	for _, id := range added {
 		l.wanted = append(l.wanted, wanted{id: id, reasons: why})

@@ -94,7 +94,7 @@ func (cs *Cursors) tag(numbers ...uint64) [tagLength]byte {
 }
 
 // The text of a cursor is, in base64url, the version, the number of positions, the
-// positions, three more numbers, the tag, and the epoch. There is one position as long as
+// positions, three more numbers, the tag, and the epoch. There is one position while
 // a store has one log. Texts of version 1 begin with their only position.
 const (
 	// version2 is the version after two bytes with which no position begins.

@@ -59,7 +59,7 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	if err != nil {
 		return err
 	}
-	l := &loading{stream: s, from: from, reset: from.reset, answer: Snapshot{
+	l := &followJob{stream: s, from: from, reset: from.reset, answer: Snapshot{
 		ID: f.ID, Unknown: f.Unknown, Names: namesOf(f.Users), Partial: from.resumes,
 	}}
 	for _, u := range f.Users {
@@ -87,7 +87,7 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 
 // dropFollowedFromGone removes from the answer's Gone the users who are followed for
 // another reason.
-func (l *loading) dropFollowedFromGone() {
+func (l *followJob) dropFollowedFromGone() {
 	if len(l.answer.Gone) == 0 {
 		return
 	}
@@ -115,8 +115,8 @@ func namesOf(users []NamedUser) map[presence.UserID][]string {
 	return names
 }
 
-// A loading is the work of one Follow, during which its stream's following is locked.
-type loading struct {
+// A followJob is the work of one Follow, during which its stream's following is locked.
+type followJob struct {
 	stream   *Stream
 	from     resumePoint
 	reset    ResetReason
@@ -138,7 +138,7 @@ type wanted struct {
 }
 
 // merge merges users that are wanted twice.
-func (l *loading) merge() {
+func (l *followJob) merge() {
 	slices.SortStableFunc(l.wanted, func(a, b wanted) int { return strings.Compare(string(a.id), string(b.id)) })
 	merged := l.wanted[:0]
 	for _, w := range l.wanted {
@@ -154,7 +154,7 @@ func (l *loading) merge() {
 
 // run reads the records and answers. It adds the edges first, which defer what is
 // committed while it reads.
-func (l *loading) run(ctx context.Context) error {
+func (l *followJob) run(ctx context.Context) error {
 	if err := l.addEdges(); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (l *loading) run(ctx context.Context) error {
 }
 
 // read reads the wanted users, taking turns with other large reads.
-func (l *loading) read(ctx context.Context) error {
+func (l *followJob) read(ctx context.Context) error {
 	if turns := l.stream.hub.opts.Turns; turns != nil {
 		done, err := turns.Wait(ctx, l.stream.viewer, len(l.wanted))
 		if err != nil {
@@ -189,7 +189,7 @@ func (l *loading) read(ctx context.Context) error {
 
 // addEdges adds edges for users not followed yet. Pending changes of those that are
 // become part of the answer.
-func (l *loading) addEdges() error {
+func (l *followJob) addEdges() error {
 	l.merge()
 	s, h := l.stream, l.stream.hub
 	h.mu.Lock()
@@ -249,7 +249,7 @@ func (s *Stream) findEdge(id presence.UserID) (int, bool) {
 	})
 }
 
-func (l *loading) load(ctx context.Context) error {
+func (l *followJob) load(ctx context.Context) error {
 	users := make([]store.User, len(l.wanted))
 	for i := range l.wanted {
 		users[i] = store.User{Account: l.stream.account, ID: l.wanted[i].id}
@@ -267,7 +267,7 @@ func (l *loading) load(ctx context.Context) error {
 }
 
 // unusable makes the answer a full snapshot.
-func (l *loading) unusable(why ResetReason) {
+func (l *followJob) unusable(why ResetReason) {
 	l.from = resumePoint{reset: why}
 	l.reset, l.answer.Partial, l.answer.Gone = why, false, nil
 	for i := range l.wanted {
@@ -276,7 +276,7 @@ func (l *loading) unusable(why ResetReason) {
 }
 
 // dropUnknown drops users that have no record and are not in the directory.
-func (l *loading) dropUnknown(ctx context.Context) error {
+func (l *followJob) dropUnknown(ctx context.Context) error {
 	h := l.stream.hub
 	for i, w := range l.wanted {
 		if l.records[w.id] != nil || w.resumes {
@@ -297,7 +297,7 @@ func (l *loading) dropUnknown(ctx context.Context) error {
 
 // addUnknown reports a user who does not exist as unknown, unless the user is only a
 // member of an audience: the client did not name that user.
-func (l *loading) addUnknown(w wanted) {
+func (l *followJob) addUnknown(w wanted) {
 	if w.reasons == byMember {
 		return
 	}
@@ -316,29 +316,28 @@ func (l *loading) addUnknown(w wanted) {
 // milliseconds.
 const deliveryTime = time.Second
 
-// awaitDelivery waits until the hub has delivered the records whose changes a watcher
-// may not see: before that the hub cannot know whether the watcher's view has changed.
-func (l *loading) awaitDelivery(ctx context.Context) {
+// awaitDelivery waits until the hub has delivered what was read. Until then its position
+// is older than the answer: a client that resumes from there would be sent the same again.
+// Nor can the hub know whether a watcher may see what has changed.
+func (l *followJob) awaitDelivery(ctx context.Context) {
+	newest := store.Position(0)
+	for _, r := range l.records {
+		newest = max(newest, r.At)
+	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()
-	for _, w := range l.wanted {
-		r := l.records[w.id]
-		if r == nil || !w.resumes || r.At <= l.from.At || view.Of(r, l.stream.viewer).Revision == r.State.Revision {
-			continue
-		}
-		for !l.stream.hub.recent.has(r) {
-			select {
-			case <-time.After(time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
+	for l.stream.hub.at.Load() < uint64(newest) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
 // abort removes the edges that this Follow added, and releases the changes that the
 // others deferred.
-func (l *loading) abort() {
+func (l *followJob) abort() {
 	s := l.stream
 	var ids []presence.UserID
 	s.mu.Lock()
@@ -361,7 +360,7 @@ func (l *loading) abort() {
 }
 
 // enqueueAnswer queues the answer and releases the deferred changes, atomically.
-func (l *loading) enqueueAnswer() bool {
+func (l *followJob) enqueueAnswer() bool {
 	s := l.stream
 	var deleted []presence.UserID
 	s.mu.Lock()
@@ -399,7 +398,7 @@ func (l *loading) enqueueAnswer() bool {
 }
 
 // messages are the answer as it is sent; the last has its cursor.
-func (l *loading) messages(mark Cursor) []Message {
+func (l *followJob) messages(mark Cursor) []Message {
 	var messages []Message
 	if l.reset != NoReset {
 		messages = append(messages, Message{Event: &Reset{ID: l.answer.ID, Reason: l.reset}})
@@ -416,7 +415,7 @@ func (l *loading) messages(mark Cursor) []Message {
 
 // addRemoved adds former contacts that are still followed; the caller holds the
 // stream's mu.
-func (l *loading) addRemoved(removed []ContactEdge) {
+func (l *followJob) addRemoved(removed []ContactEdge) {
 	for _, c := range removed {
 		i, found := l.stream.findEdge(c.User)
 		if found && l.stream.edges[i].reasons == byContact && !slices.Contains(l.answer.Gone, c.User) {
@@ -427,7 +426,7 @@ func (l *loading) addRemoved(removed []ContactEdge) {
 
 // addView adds the view of one user to the snapshot, and reports whether the user was
 // deleted; the caller holds the stream's mu.
-func (l *loading) addView(e *edge, w wanted) bool {
+func (l *followJob) addView(e *edge, w wanted) bool {
 	record := l.records[w.id]
 	if e.loading {
 		if held := e.pending; held != nil && (record == nil || held.record.At > record.At) {
@@ -463,7 +462,7 @@ func (l *loading) addView(e *edge, w wanted) bool {
 // changed reports whether the view may have changed since the cursor, and whether it
 // certainly has. Commits that changed something else do not count. If the cursor is of
 // another hub, or too old, the view's own revision time decides.
-func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
+func (l *followJob) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
 	switch {
 	case r.At <= l.from.At || p.Revision == 0:
 		return false, false

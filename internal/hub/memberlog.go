@@ -25,15 +25,16 @@ type MemberChange struct {
 type memberLog struct {
 	hub  *Hub
 	turn chan struct{} // has an element while the fields below are in use; capacity 1
-	// begun counts reads of the log: whoever waited while one began needs no other.
+	// begun counts reads of the log: a caller that waited while one began needs no other.
 	begun atomic.Uint64
 
 	read    bool // the log was read, from a position above after up to upTo
 	after   store.Position
 	upTo    store.Position
 	changes []loggedChange // in the order of positions
-	// least: of what is above a lower position, the log has too much to read it, or damage.
-	// A read that finds that out is long, so that no later Follow repeats it.
+	// least is the lowest position from which the log can be read: after a lower one it has
+	// too many entries, or a damaged one. A read that finds that out takes long, so no later
+	// Follow repeats it.
 	least store.Position
 }
 
@@ -47,7 +48,7 @@ type loggedChange struct {
 // are kept.
 const maxMemberEntries = 100_000
 
-// errMembersUnknown: the log no longer has everything above a position, or too much.
+// errMembersUnknown: the log no longer has all entries above a position, or has too many.
 var errMembersUnknown = errors.New("the log does not say who joined or left since the cursor")
 
 func newMemberLog(h *Hub) *memberLog { return &memberLog{hub: h, turn: make(chan struct{}, 1)} }
@@ -184,7 +185,7 @@ type sinceCursor struct {
 
 // membersSince reads what has happened since the cursor of a Follow. nil: it is not known,
 // or the roster knows it.
-func (l *loading) membersSince(ctx context.Context, r *roster) (*sinceCursor, error) {
+func (l *followJob) membersSince(ctx context.Context, r *roster) (*sinceCursor, error) {
 	r.mu.Lock()
 	known, noted := !l.from.resumes || r.covers(l), r.changeCount()
 	r.mu.Unlock()
@@ -211,7 +212,7 @@ func (l *loading) membersSince(ctx context.Context, r *roster) (*sinceCursor, er
 // covers reports whether the roster has all changes since the cursor of a Follow, which is so
 // for cursors of its own hub only: another hub may have read the directory before a member's
 // change, and this one after it, both for the same position. The caller holds r.mu.
-func (r *roster) covers(l *loading) bool {
+func (r *roster) covers(l *followJob) bool {
 	return l.from.Hub == l.stream.hub.id && l.from.At >= r.floor
 }
 

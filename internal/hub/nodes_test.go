@@ -73,9 +73,14 @@ func (r *replica) content(us []store.User) (records []store.Record, at store.Pos
 // behind is another node on n's store, which lags behind, and whose clock is ahead.
 func (n *node) behind(lag func() time.Duration, ahead time.Duration) *node {
 	n.Helper()
-	other := &node{T: n.T, store: n.store, contacts: n.contacts, members: n.members, invalid: n.invalid, unlogged: n.unlogged, mu: n.mu}
 	clock := func() time.Time { return time.Now().Add(ahead) }
-	st := &replica{Store: n.store, lag: lag, records: make(map[store.User]store.Record)}
+	return n.another(&replica{Store: n.store, lag: lag, records: make(map[store.User]store.Record)}, clock)
+}
+
+// another is another node on n's store, as that node sees it.
+func (n *node) another(st store.Store, clock func() time.Time) *node {
+	n.Helper()
+	other := &node{T: n.T, store: n.store, contacts: n.contacts, members: n.members, invalid: n.invalid, unlogged: n.unlogged, mu: n.mu}
 	other.hub = hub.New(hub.Options{Store: st, Directory: other, Access: other, Clock: clock, Log: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(n.Context())
 	ended := make(chan error, 1)
@@ -87,6 +92,38 @@ func (n *node) behind(lag func() time.Duration, ahead time.Duration) *node {
 		}
 	})
 	return other
+}
+
+// A lateWatch is a store as a node sees it whose hub is behind what the node reads.
+type lateWatch struct{ store.Store }
+
+func (l lateWatch) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
+	return l.Store.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
+		time.Sleep(100 * time.Millisecond)
+		fn(group, upTo)
+	})
+}
+
+// TestResumesOfALateHub: a cursor covers the answer that it came with, also if the hub had
+// yet to deliver what was read. So a client that resumes is not sent the same again.
+func TestResumesOfALateHub(t *testing.T) {
+	bubble(t, func(n *node) {
+		late := n.another(lateWatch{n.store}, time.Now)
+		m := &mover{T: t, known: make(map[string]frame)}
+		resume := func(want string) {
+			t.Helper()
+			s, sink := late.open("alice")
+			defer s.End(hub.CloseGone, 0)
+			late.follow(s, m.cursor, "bob")
+			m.learn(late.want(sink, want))
+		}
+		n.applyEvents("bob", desktop)
+		resume("[bob:available gone[] unknown[] partial=false] ")
+		resume("[gone[] unknown[] partial=true] ")
+		n.applyEvents("bob", setStatus(presence.Busy, ""))
+		resume("[bob:busy gone[] unknown[] partial=true] ")
+		resume("[gone[] unknown[] partial=true] ")
+	})
 }
 
 // A mover is a client that resumes on one node what another node sent.

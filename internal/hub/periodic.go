@@ -122,7 +122,7 @@ func (h *Hub) keepaliveAll(b *streamBuffer) {
 }
 
 // keepalive pings, or ends a stream whose client is silent. A client that can answer is
-// pinged however much is sent to it: one that only reads sends nothing by itself.
+// pinged even while much is sent to it: a client that only reads sends nothing by itself.
 func (s *Stream) keepalive(now time.Time) {
 	if now.UnixNano()-s.lastPing.Load() < int64(PingEvery) && now.UnixNano()-s.lastReceived.Load() <= int64(silentFor) {
 		return // nothing is due

@@ -82,14 +82,9 @@ func (r *recent) replace(c delivered) {
 	*oldest = c
 }
 
-// has reports whether a record was delivered, or is older than what is remembered.
+// has reports whether a record was delivered, or is older than what is remembered; the
+// caller holds r.mu.
 func (r *recent) has(record *store.Record) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.hasHeld(record)
-}
-
-func (r *recent) hasHeld(record *store.Record) bool {
 	number, ok := r.newest[maphash.Comparable(r.seed, record.User)]
 	return record.At <= r.floor || ok && r.commits[number%maxRecent].revision >= record.State.Revision
 }
@@ -99,7 +94,7 @@ func (r *recent) hasHeld(record *store.Record) bool {
 func (r *recent) since(record *store.Record, revision presence.Revision, position store.Position) (after, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if position < r.floor || !r.hasHeld(record) {
+	if position < r.floor || !r.has(record) {
 		return false, false
 	}
 	number, ok := r.newest[maphash.Comparable(r.seed, record.User)]

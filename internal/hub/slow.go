@@ -9,7 +9,7 @@ const SlowAfter = 10 * time.Second
 // paceBytes is how much a reader must read in SlowAfter if more than that is queued.
 const paceBytes = 256 << 10
 
-// A Pace is the least speed of a slow consumer: a reader whose connection did not accept
+// A Pace is the lowest permitted speed of a slow consumer: a reader whose connection did not accept
 // a write in full. Within SlowAfter it must read all that is queued, or paceBytes of it,
 // and so on until the queue is empty. Fewer bytes do not extend the deadline: a reader
 // that takes a byte a second does not keep up.
@@ -24,8 +24,8 @@ func NewPace() *Pace { return &Pace{by: time.Now().Add(SlowAfter), left: paceByt
 // Next is how many of n bytes to write now, and the deadline of that write.
 func (p *Pace) Next(n int) (int, time.Time) { return min(n, p.left), p.by }
 
-// Took notes that the connection accepted n bytes.
-func (p *Pace) Took(n int) {
+// NoteAccepted notes that the connection accepted n bytes.
+func (p *Pace) NoteAccepted(n int) {
 	if p.left -= n; p.left <= 0 {
 		*p = *NewPace()
 	}

@@ -30,7 +30,7 @@ func (s *slowSink) Write(b []byte, pace *hub.Pace) error {
 		if takes > 0 && !time.Now().Before(by) {
 			return errBlocked
 		}
-		pace.Took(n)
+		pace.NoteAccepted(n)
 		b = b[n:]
 		s.mu.Lock()
 		s.bytes += n
