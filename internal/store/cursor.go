@@ -17,6 +17,9 @@ type Freshness struct {
 	// Strong makes the read linearizable: every change must be visible that was
 	// acknowledged, to any process, before the read began.
 	Strong bool
+	// ForUpdate is a hint that updates of these users follow, so that the store may cache their
+	// records. It does not make the read fresher, and the updates do not depend on it.
+	ForUpdate bool
 }
 
 // NewCursor is for backends: it gives the cursor of a position in their epoch.

@@ -12,7 +12,7 @@ import (
 // more before the write is reported as unknown.
 func TestLastLook(t *testing.T) {
 	t.Parallel()
-	s, p := openThroughProxy(t, startServers(t, 1), 200*time.Millisecond)
+	s, p := openThroughProxy(t, startServers(t, 1), 3*time.Second)
 	defer closeStore(t, s)
 	for name, c := range map[string]struct {
 		made bool

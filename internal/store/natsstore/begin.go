@@ -10,8 +10,8 @@ import (
 // maxBegun bounds the updates that were begun and have no reply yet.
 const maxBegun = 1024
 
-// begins are the updates that were begun. Each user with some has a goroutine, which runs
-// them in their order.
+// begins holds the updates that have no reply yet. Each user with pending updates has a
+// goroutine, which runs them in order.
 type begins struct {
 	slots   chan struct{} // one element for each update
 	running sync.WaitGroup

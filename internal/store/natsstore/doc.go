@@ -45,6 +45,6 @@
 //
 // One goroutine monitors the connection, and verifies store and settings every half minute.
 // One asks the servers whether they still sync every write. One renews the lease of a node, or of
-// a process that needs the store alone. All other work runs on the goroutines of callers, and on
+// a process that uses the store exclusively. All other work runs on the goroutines of callers, and on
 // those of the connection.
 package natsstore

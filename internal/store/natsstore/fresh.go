@@ -18,8 +18,8 @@ func (s *Store) freshTimeout() time.Duration { return max(minFreshTimeout, s.opt
 
 // readFresh reads records that are as new as fresh requires, within freshTimeout.
 func (s *Store) readFresh(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
-	if fresh == (store.Freshness{}) {
-		return s.readRecords(ctx, us)
+	if fresh.AtLeast == (store.Cursor{}) && !fresh.Strong {
+		return s.readRecords(ctx, us, fresh.ForUpdate)
 	}
 	within, cancel := context.WithTimeout(ctx, s.freshTimeout())
 	defer cancel()
@@ -30,7 +30,7 @@ func (s *Store) readFresh(ctx context.Context, us []store.User, fresh store.Fres
 	case err == nil && len(us) == 0:
 		cursor = store.NewCursor(s.epoch, store.Position(s.lastSeq.Load()))
 	case err == nil:
-		records, cursor, err = s.readRecords(within, us)
+		records, cursor, err = s.readRecords(within, us, fresh.ForUpdate)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = s.unavailable(err)

@@ -195,7 +195,13 @@ func (s *Store) storeIdentity(ctx context.Context, id identity, prev uint64) err
 func (s *Store) upgrade(ctx context.Context, inv inventory) (inventory, error) {
 	id := *inv.id
 	if id.Format < splitFormat {
-		if err := s.splitRecords(ctx, inv); err != nil {
+		err := s.splitRecords(ctx, inv)
+		if errors.Is(err, ErrLeaseHeld) { // perhaps by a node that has upgraded it meanwhile
+			if now, failed := s.inspect(ctx); failed == nil && now.id != nil && now.id.Format >= formatVersion {
+				return now, nil
+			}
+		}
+		if err != nil {
 			return inv, fmt.Errorf("upgrade the store to format %d: %w", formatVersion, err)
 		}
 		id.Layout1 = true

@@ -51,7 +51,7 @@ func (h leaseHolder) advice() string {
 	if h.Shared {
 		return "it serves the store: stop all nodes of the store first"
 	}
-	return "it needs the store alone, because it is of an earlier version or runs a command: stop it or wait for its end, or use a store of your own by changing /NAME in the store URL"
+	return "it uses the store exclusively, because it is an earlier version or runs a command: stop it or wait until it ends, or choose another store with /NAME in the store URL"
 }
 
 // A lease is the lease of this node, which may not be acquired yet.

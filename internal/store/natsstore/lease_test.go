@@ -23,7 +23,7 @@ func TestExclusive(t *testing.T) {
 		t.Fatalf("a second node: %v, want ErrLeaseHeld", err)
 	}
 	host, _ := os.Hostname()
-	for _, part := range []string{"host " + host, "needs the store alone", "a store of your own", "127.0.0.1"} {
+	for _, part := range []string{"host " + host, "uses the store exclusively", "choose another store", "127.0.0.1"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %q: %v", part, err)
 		}
@@ -118,8 +118,8 @@ func TestHolderComesBack(t *testing.T) {
 	})
 }
 
-// TestNodesShareTheLease: nodes start beside each other, and nobody who needs the store alone
-// gets it before all of them have ended.
+// TestNodesShareTheLease: nodes start beside each other, and nobody who uses the store
+// exclusively gets it before all of them have ended.
 func TestNodesShareTheLease(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -152,7 +152,7 @@ func TestNodesShareTheLease(t *testing.T) {
 		t.Errorf("the lease of nodes was acquired %v after the last one, before it can have expired", took)
 	}
 	_, err := natsstore.Open(t.Context(), servers.url(), node)
-	if !errors.Is(err, natsstore.ErrLeaseHeld) || !strings.Contains(err.Error(), "needs the store alone") {
+	if !errors.Is(err, natsstore.ErrLeaseHeld) || !strings.Contains(err.Error(), "uses the store exclusively") {
 		t.Errorf("a node beside a command: %v, want ErrLeaseHeld with what to do", err)
 	}
 	closeStore(t, alone)

@@ -243,6 +243,7 @@ func damagedEntry(m *storedMsg, err error) store.Entry {
 // A logReader reads the history, and sets Gap on entries whose predecessor is missing.
 type logReader struct {
 	s     *Store
+	begin store.Position // where the reader began: everything up to here was delivered by others
 	after store.Position // everything up to here was delivered
 	from  historyPos     // its message, if located
 	// located reports whether from is known. It is searched for again after an error,
@@ -254,7 +255,7 @@ type logReader struct {
 }
 
 func (s *Store) newLogReader(after store.Position) *logReader {
-	return &logReader{s: s, after: after, delivered: newRecent[store.User, store.Position](deliveredUsers)}
+	return &logReader{s: s, begin: after, after: after, delivered: newRecent[store.User, store.Position](deliveredUsers)}
 }
 
 // next reads up to limit messages. It returns their entries, and the number of messages.
@@ -326,14 +327,15 @@ func (g *logGroup) add(m *storedMsg) {
 }
 
 // addWithoutEntry adds a message that has no entry, or that cannot be decoded. It is no
-// reason for a Gap on the entry that follows.
+// reason for a Gap on the entry that follows, unless it replaces an entry that the reader was
+// to get.
 func (g *logGroup) addWithoutEntry(m *storedMsg, h recordHead, err error) {
 	at := h.previous // of the record's entry, which may be erased
 	if err != nil {
 		at = store.Position(m.source)
 		g.entries = append(g.entries, damagedEntry(m, err))
 	}
-	if u, ok := g.r.s.names.parseUser(m.subject); ok && (err != nil || at <= g.r.after) {
+	if u, ok := g.r.s.names.parseUser(m.subject); ok && (err != nil || at <= g.r.begin) {
 		g.last[u] = at
 	}
 }
@@ -362,16 +364,20 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 	}
 	for _, x := range g.unverified {
 		e := &g.entries[x.index]
-		// An entry older than the history was delivered before it was dropped.
-		e.Gap = before[e.User].at != x.previous && x.previous >= oldest
+		found := before[e.User]
+		// An entry older than the history was delivered before it was dropped. One that was
+		// erased may have been delivered too, to a reader that no longer remembers it: then the
+		// Gap is needless.
+		e.Gap = found.at != x.previous && x.previous >= oldest || found.erased && x.previous > g.r.begin
 	}
 	return nil
 }
 
 // A historyEntry is the position of an entry, and the sequence of the message that says so.
 type historyEntry struct {
-	at  store.Position
-	seq uint64
+	at     store.Position
+	seq    uint64
+	erased bool // at is that of an entry that was erased
 }
 
 // entriesBefore finds the last entry of each user at or before a position in the history.
@@ -387,9 +393,10 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo histor
 			continue
 		}
 		found := historyEntry{at: store.Position(m.source), seq: m.seq}
-		// A message without an entry has the position of the entry before it.
+		// A message without an entry has the position of the entry before it. Layout 1 also
+		// copied updates that have no entry, at another subject.
 		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindState {
-			found.at = h.previous
+			found.at, found.erased = h.previous, m.subject == s.names.change(u)
 		}
 		into[u] = found
 	}

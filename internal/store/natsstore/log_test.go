@@ -96,6 +96,10 @@ func TestErase(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].At != next || !entries[0].Gap {
 		t.Errorf("History gave %+v, %v; want an entry after a gap", entries, err)
 	}
+	// One message at a time, of which the first has no entry.
+	if entries, err := s.Log(t.Context(), other, 1); err != nil || len(entries) != 1 || entries[0].At != next || !entries[0].Gap {
+		t.Errorf("Log gave %+v, %v; want an entry after a gap", entries, err)
+	}
 	// Restarted servers copy nothing again.
 	servers.stopServer(0)
 	servers.startServer(t, 0)

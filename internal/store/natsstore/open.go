@@ -81,6 +81,9 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	s := newStore(url, o)
 	if err := s.connect(url); err != nil {
+		if errors.Is(err, nats.ErrNoServers) {
+			err = fmt.Errorf("%w; check that the NATS servers run, and that the setting store has their URL", err)
+		}
 		return nil, err
 	}
 	if err := s.loadWithLease(ctx); err != nil {

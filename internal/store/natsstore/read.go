@@ -24,7 +24,7 @@ func (s *Store) Read(ctx context.Context, us []store.User, fresh store.Freshness
 }
 
 // readRecords reads from replicas that have everything up to lastSeq.
-func (s *Store) readRecords(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (s *Store) readRecords(ctx context.Context, us []store.User, forUpdate bool) ([]store.Record, store.Cursor, error) {
 	subjects := make([]string, 0, 3*len(us))
 	for _, u := range us {
 		subjects = append(subjects, s.names.all(u)...)
@@ -43,9 +43,20 @@ func (s *Store) readRecords(ctx context.Context, us []store.User) ([]store.Recor
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}
+		if forUpdate {
+			s.cacheRead(rec)
+		}
 		records = append(records, rec.record())
 	}
 	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
+}
+
+// cacheRead caches a record, so that an update need not ask the leader for it. The replica may be
+// behind: see update.
+func (s *Store) cacheRead(rec *record) {
+	if known, ok := s.records.get(rec.user); !ok || known.seq < rec.seq {
+		s.records.put(rec.user, rec)
+	}
 }
 
 // A queryFunc is query or queryFresh.

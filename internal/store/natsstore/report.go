@@ -170,10 +170,10 @@ func (s *Store) reportServers(ctx context.Context, r *Report) {
 		r.SyncUnknown = err
 		return
 	}
-	for _, x := range servers.withStorage {
+	for _, x := range servers.byName() {
 		r.Synced = append(r.Synced, ServerReport{
 			Name: x.Server.Name, Version: x.Server.Version, SyncAlways: x.Data.Config.SyncAlways, Used: x.Data.Storage, Limit: uint64(max(0, x.Data.Config.MaxStorage)),
 		})
 	}
-	r.Missing = max(0, servers.expected()-len(servers.withStorage))
+	r.Missing = max(0, servers.expected()-len(servers))
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -117,7 +118,8 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	return c
 }
 
-// awaitLeader waits until a cluster can create streams.
+// awaitLeader waits until a cluster can create streams, and its leader has heard from every server:
+// until then it takes a server for one that is down.
 func (c *cluster) awaitLeader(tb testing.TB) {
 	tb.Helper()
 	if len(c.servers) == 1 {
@@ -126,11 +128,16 @@ func (c *cluster) awaitLeader(tb testing.TB) {
 	waitFor(tb, "a leader of the cluster", func() bool {
 		for _, s := range c.servers {
 			if s.JetStreamIsLeader() {
-				return len(s.JetStreamClusterPeers()) == len(c.servers)
+				return len(s.JetStreamClusterPeers()) == len(c.servers) && hasHeardAll(s)
 			}
 		}
 		return false
 	})
+}
+
+func hasHeardAll(leader *server.Server) bool {
+	info, err := leader.Jsz(nil)
+	return err == nil && info.Meta != nil && !slices.ContainsFunc(info.Meta.Replicas, func(r *server.PeerInfo) bool { return r.Offline })
 }
 
 // freePorts returns free ports of loopback. They are below the ephemeral range, so that

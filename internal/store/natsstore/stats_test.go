@@ -44,3 +44,37 @@ func TestStats(t *testing.T) {
 		t.Errorf("streams: %+v, %d bytes", got, got.DiskBytes)
 	}
 }
+
+// TestReadForUpdate: an update after a read for it asks nobody for the record, and is right also
+// if another node has changed it meanwhile.
+func TestReadForUpdate(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := closeAtEnd(t, servers.open(t, servers.options()))
+	other := closeAtEnd(t, servers.open(t, servers.options()))
+	u := store.User{Account: "acme", ID: "ada"}
+	note := func(text string) func(*presence.State) {
+		return func(s *presence.State) { s.Note.Text += text }
+	}
+	read := func(fresh store.Freshness) {
+		t.Helper()
+		if records, _, err := s.Read(t.Context(), []store.User{u}, fresh); err != nil || len(records) != 1 {
+			t.Fatalf("%d records, %v", len(records), err)
+		}
+	}
+	update(t, other, u, note("a"))
+	read(store.Freshness{})
+	if n := s.Stats().Cached; n != 0 {
+		t.Errorf("%d records are cached after an ordinary read", n)
+	}
+	read(store.Freshness{ForUpdate: true})
+	update(t, s, u, note("b"))
+	if got := s.Stats(); got.CacheHits != 1 || got.CacheMisses != 0 || got.Conflicts != 0 {
+		t.Errorf("after a read for an update: %+v", got)
+	}
+	read(store.Freshness{ForUpdate: true})
+	update(t, other, u, note("c"))
+	if last := update(t, s, u, note("d")); last.State.Note.Text != "abcd" || s.Stats().Conflicts != 1 {
+		t.Errorf("note %q, %+v", last.State.Note.Text, s.Stats())
+	}
+}

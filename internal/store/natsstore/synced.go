@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +37,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return fmt.Errorf("request the settings of the servers at %s with the system account: %w", redactURLs(s.systemURL()), err)
 	}
 	var bad []string
-	for _, x := range servers.withStorage {
+	for _, x := range servers.byName() {
 		if !x.Data.Config.SyncAlways {
 			bad = append(bad, x.Server.Name)
 		}
@@ -43,8 +45,8 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
-	if len(servers.withStorage) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), s.reportTimeout())
+	if len(servers) < servers.expected() {
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers), servers.expected(), s.reportTimeout())
 	}
 	return nil
 }
@@ -66,7 +68,8 @@ type serverReport struct {
 		} `json:"config"`
 		Storage uint64 `json:"storage"` // bytes in use
 		Meta    struct {
-			Size     int `json:"cluster_size"`
+			Size     int    `json:"cluster_size"` // 0: there is no cluster
+			Leader   string `json:"leader"`       // its name
 			Replicas []struct {
 				Offline bool `json:"offline"`
 			} `json:"replicas"` // only from the leader
@@ -74,36 +77,42 @@ type serverReport struct {
 	} `json:"data"`
 }
 
-// serverReports are the responses of servers with JetStream.
-type serverReports struct {
-	reported    map[string]bool // by id
-	withStorage []serverReport
-	size        int // number of servers in the JetStream cluster
-	offline     int // number of those that its leader cannot reach
-}
+// serverReports are the latest responses of servers with JetStream, by id.
+type serverReports map[string]serverReport
 
-func (g *serverReports) add(report serverReport) {
-	if g.reported[report.Server.ID] {
-		return
+func (g serverReports) add(report serverReport) {
+	if !report.Data.Disabled {
+		g[report.Server.ID] = report
 	}
-	g.reported[report.Server.ID] = true
-	if report.Data.Disabled {
-		return
-	}
-	g.withStorage = append(g.withStorage, report)
-	g.size = max(g.size, report.Data.Meta.Size)
-	offline := 0
-	for _, r := range report.Data.Meta.Replicas {
-		if r.Offline {
-			offline++
-		}
-	}
-	g.offline = max(g.offline, offline)
 }
 
 // expected is how many servers must respond. Servers that are down store nothing, and are
-// checked when they are back.
-func (g *serverReports) expected() int { return max(g.size-g.offline, 1) }
+// checked when they are back. Only the leader knows all servers of a cluster that has just
+// been formed, and which of them are down, so it is always one of them.
+func (g serverReports) expected() int {
+	size, offline, led := 0, 0, false
+	for _, r := range g {
+		size = max(size, r.Data.Meta.Size)
+		if r.Data.Meta.Leader != r.Server.Name {
+			continue
+		}
+		led = true
+		for _, replica := range r.Data.Meta.Replicas {
+			if replica.Offline {
+				offline++
+			}
+		}
+	}
+	if size > 0 && !led {
+		return max(size, len(g)+1)
+	}
+	return max(size-offline, 1)
+}
+
+// byName are the reports in the order of the servers' names.
+func (g serverReports) byName() []serverReport {
+	return slices.SortedFunc(maps.Values(g), func(a, b serverReport) int { return strings.Compare(a.Server.Name, b.Server.Name) })
+}
 
 func (s *Store) systemURL() string {
 	if s.opts.SystemURL != "" {
@@ -117,7 +126,7 @@ func (s *Store) reportTimeout() time.Duration { return max(minReportTimeout, s.o
 var errNoReport = fmt.Errorf("%w: no server responded: check that this is a user of the system account", ErrSystemAccount)
 
 func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
-	g := serverReports{reported: make(map[string]bool)}
+	g := make(serverReports)
 	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(s.connectTimeout())}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
@@ -132,7 +141,7 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
-	for len(g.withStorage) < g.expected() && ctx.Err() == nil {
+	for len(g) < g.expected() && ctx.Err() == nil {
 		if err := g.collect(ctx, conn); err != nil {
 			return g, err
 		}
@@ -142,7 +151,7 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 
 // collect sends the request to all servers, and collects responses until all have arrived
 // or reportRetry passes.
-func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
+func (g serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, reportRetry)
 	defer cancel()
 	inbox := conn.NewInbox()
@@ -154,7 +163,7 @@ func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
 		return err
 	}
-	for len(g.withStorage) < g.expected() {
+	for len(g) < g.expected() {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
 			return errNoReport

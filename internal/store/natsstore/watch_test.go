@@ -21,7 +21,7 @@ func TestWatchOverLostConnections(t *testing.T) {
 	servers := startServers(t, 1)
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
 	o := servers.options()
-	o.Timeout = 500 * time.Millisecond
+	o.Timeout = 2 * time.Second
 	o.Logger = slog.New(slog.DiscardHandler)
 	s, err := natsstore.Open(t.Context(), p.url(), o)
 	if err != nil {

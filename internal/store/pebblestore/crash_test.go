@@ -590,7 +590,7 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 	}
 	j := newJournal()
 	armed.Store(true)
-	const writers, steps = 4, 100
+	const writers, steps = 8, 100 // so that updates are queued when the disk fails
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)

@@ -67,9 +67,9 @@ type image struct {
 	kind imageKind
 	time time.Time
 	seed uint64
-	// What must be on the disk: commits, a write and cursors, up to these numbers.
-	acknowledged, acknowledgedWrite, cursors int
-	mustBeRedacted                           [crashUsers]int // likewise, by user
+	// What must be on the disk: commits, a write, cursors and versions of documents, up to these numbers.
+	acknowledged, acknowledgedWrite, cursors, versions int
+	mustBeRedacted                                     [crashUsers]int // likewise, by user
 	// What the reader confirmed.
 	consumed   int
 	consumedAt store.Position
@@ -166,6 +166,7 @@ func (c *crasher) takeImages(op diskOp) {
 		// This is read before the image is taken: later commits may be in the image or not.
 		c.b.mu.Lock()
 		p.acknowledged, p.acknowledgedWrite, p.cursors, p.mustBeRedacted = c.b.acknowledged, c.b.acknowledgedWrite, len(c.b.cursors), c.b.mustBeRedacted
+		p.versions = len(c.b.versions)
 		p.consumed, p.consumedAt = c.b.consumed, c.b.consumedAt
 		c.b.mu.Unlock()
 		p.fs = c.fs.image(op, kind, c.rng)
@@ -461,6 +462,7 @@ func (l *imageChecker) checkDocExpiryIndex() bool {
 // of a new model.
 func (l *imageChecker) checkContinuation() {
 	reading := l.b.continueFrom(l.last, l.newest, l.p.attemptedWrite)
+	reading.baseVersions = l.p.versions
 	write, found := reading.findWrite(l.s)
 	for _, fault := range reading.failures {
 		l.failf("%s", fault)
@@ -473,6 +475,7 @@ func (l *imageChecker) checkContinuation() {
 		return
 	}
 	b := l.b.continueFrom(l.last, l.newest, write)
+	b.baseVersions = l.p.versions
 	l.b.mu.Lock()
 	b.consumed, b.consumedAt = l.p.consumed, l.p.consumedAt
 	cursors := l.b.cursors[:l.p.cursors]

@@ -23,6 +23,9 @@ import (
 type storeModel struct {
 	base    *storeModel // the model before the crash, of which the first baseLen commits remain
 	baseLen int
+	// baseVersions is how many versions of base are older than this model. Base may go on, and give
+	// a version to another value than this model.
+	baseVersions int
 
 	mu                sync.Mutex // guards the fields below
 	commits           []*commit
@@ -35,7 +38,7 @@ type storeModel struct {
 	writes            []map[string]val    // the documents after each attempted write
 	acknowledgedWrite int                 // the last acknowledged one of them
 	// versions has the value of every document version that was ever loaded.
-	versions map[string]string
+	versions map[string]version
 	cursors  []savedCursor
 	// Up to these commits a user's entries may be redacted, and must be.
 	mayBeRedacted, mustBeRedacted [crashUsers]int
@@ -67,6 +70,12 @@ type val struct {
 	until time.Time
 }
 
+// A version is the value of a document's version, and how many versions were loaded before it.
+type version struct {
+	value string
+	order int
+}
+
 // A savedCursor is a cursor with the revisions that were read with it.
 type savedCursor struct {
 	cursor    store.Cursor
@@ -74,7 +83,7 @@ type savedCursor struct {
 }
 
 func newStoreModel() *storeModel {
-	return &storeModel{commitNumbers: make(map[revisionKey]int), expired: make(map[string]int), versions: make(map[string]string), writes: []map[string]val{{}}}
+	return &storeModel{commitNumbers: make(map[revisionKey]int), expired: make(map[string]int), versions: make(map[string]version), writes: []map[string]val{{}}}
 }
 
 // continueFrom is the model of a store that continues from the first n commits and the
@@ -83,7 +92,7 @@ func (b *storeModel) continueFrom(n int, newest [crashUsers]int, write int) *sto
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q := newStoreModel()
-	q.base, q.baseLen = b, n
+	q.base, q.baseLen, q.baseVersions = b, n, len(b.versions)
 	q.commits, q.newest = append(q.commits, b.commits[:n]...), newest
 	q.writes, q.acknowledgedWrite = append(q.writes[:0], b.writes[:write+1]...), write
 	q.acknowledged = n
@@ -487,19 +496,20 @@ func (b *storeModel) checkDocs(s *Store) error {
 }
 
 func (b *storeModel) checkVersion(d store.Doc) {
-	versions := b.versions
 	key := d.Key.Key + " " + d.Version
-	value, known := versions[key]
+	v, known := b.versions[key]
 	if !known && b.base != nil {
 		b.base.mu.Lock()
 		defer b.base.mu.Unlock()
-		versions = b.base.versions
-		value, known = versions[key]
+		v, known = b.base.versions[key]
+		known = known && v.order < b.baseVersions
 	}
-	if known && value != string(d.Value) {
-		b.addFailureLocked("version %q of document %s has two values: %.20q and %.20q", d.Version, d.Key.Key, value, d.Value)
+	if known && v.value != string(d.Value) {
+		b.addFailureLocked("version %q of document %s has two values: %.20q and %.20q", d.Version, d.Key.Key, v.value, d.Value)
 	}
-	b.versions[key] = string(d.Value)
+	if _, loaded := b.versions[key]; !loaded {
+		b.versions[key] = version{string(d.Value), len(b.versions)}
+	}
 }
 
 // writeConflict attempts a write with a wrong document version.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func (fs *failStopFS) table(f vfs.File, err error) (vfs.File, error) {
 	if err = delayError(err); err != nil {
 		return nil, err
 	}
-	return &tableFile{f}, nil
+	return &tableFile{File: f}, nil
 }
 
 // tableRetryDelay is how long an error of a table is delayed.
@@ -72,11 +73,23 @@ func delayError(err error) error {
 	return err
 }
 
-// A tableFile delays errors of writing.
-type tableFile struct{ vfs.File }
+// A tableFile delays errors of writing. Its writer lets other goroutines run every tableTurn: the
+// goroutines of a compaction wake each other, which the scheduler prefers. On one processor with
+// thousands of busy connections, a trace showed that the connections got 4 % of it for 100 ms.
+type tableFile struct {
+	vfs.File
+
+	turn time.Time // when the writer let others run
+}
+
+const tableTurn = 2 * time.Millisecond
 
 func (f *tableFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
+	if time.Since(f.turn) >= tableTurn {
+		runtime.Gosched()
+		f.turn = time.Now()
+	}
 	return n, delayError(err)
 }
 
