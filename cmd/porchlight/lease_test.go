@@ -13,7 +13,7 @@ import (
 )
 
 // TestServersOnNATS: servers start beside each other on a store on NATS, also after kill -9 of
-// one. A command that needs the store alone is refused as long as one runs.
+// one. A command that uses the store exclusively is refused while one runs.
 func TestServersOnNATS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -65,7 +65,7 @@ func TestServersOnNATS(t *testing.T) {
 	listed := exec.CommandContext(ctx, binary, "app", "list", "--store", "nats://"+nats.Host)
 	listed.Env = env
 	if out, err := listed.CombinedOutput(); err == nil || !strings.Contains(string(out), "another porchlight uses the store") || !strings.Contains(string(out), "stop all nodes") {
-		t.Errorf("a command that needs the store alone: %v\n%s", err, out)
+		t.Errorf("a command that uses the store exclusively: %v\n%s", err, out)
 	}
 	for _, p := range []*process{second, third} {
 		if err := p.Process.Signal(os.Interrupt); err != nil {

@@ -24,17 +24,24 @@ const (
 type entry struct {
 	event         Event
 	before, after json.RawMessage
+	docs          []store.Doc // written together with the event
 	done          func(error)
 }
 
-// enqueue has the account's appender append an event, and begins one if there is none.
-func (l *Log) enqueue(account presence.AccountID, e *Event, done func(error)) error {
+func newEntry(e *Event, done func(error)) (*entry, error) {
 	en := &entry{event: *e, done: done}
 	var err error
 	if en.before, err = fieldsOf(e.Before); err != nil {
-		return err
+		return nil, err
 	}
-	if en.after, err = fieldsOf(e.After); err != nil {
+	en.after, err = fieldsOf(e.After)
+	return en, err
+}
+
+// enqueue passes an event to the account's appender, and starts one if there is none.
+func (l *Log) enqueue(account presence.AccountID, e *Event, done func(error)) error {
+	en, err := newEntry(e, done)
+	if err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -113,6 +120,9 @@ func (l *Log) append(ctx context.Context, account presence.AccountID, group []*e
 			return made, err
 		}
 		h, err := l.readHead(ctx, account)
+		if err == nil {
+			err = l.checkVersions(ctx, account, group)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -128,6 +138,27 @@ func (l *Log) append(ctx context.Context, account presence.AccountID, group []*e
 		}
 	}
 	return nil, fmt.Errorf("write the audit log: %w", store.ErrConflict)
+}
+
+// checkVersions returns ErrConflict if a document that is to be written together with an event
+// was changed. The write alone could not tell that from a conflict with another node's append.
+func (l *Log) checkVersions(ctx context.Context, account presence.AccountID, group []*entry) error {
+	for _, en := range group {
+		for i := range en.docs {
+			found, err := l.docs.Load(ctx, account, en.docs[i].Key)
+			if err != nil {
+				return fmt.Errorf("check a document that is written with an audit event: %w", err)
+			}
+			version := ""
+			if len(found) > 0 {
+				version = found[0].Version
+			}
+			if version != en.docs[i].Version {
+				return store.ErrConflict
+			}
+		}
+	}
+	return nil
 }
 
 // pause waits a random time, the longer the more often a write lost.
@@ -170,6 +201,7 @@ func (l *Log) attempt(account presence.AccountID, h *head, group []*entry, reaso
 		r := en.record(&a.head)
 		line := r.line()
 		a.docs = append(a.docs, store.Doc{Key: recordKey(r.Sequence), Value: line})
+		a.docs = append(a.docs, en.docs...)
 		a.head.Sequence, a.head.Hash = r.Sequence, r.Hash
 	}
 	if reason == "" && a.head.Sequence-a.head.Checkpoint >= checkpointEvents {

@@ -79,6 +79,14 @@ type Recorder interface {
 	Record(ctx context.Context, account presence.AccountID, e *Event) error
 }
 
+// A JointRecorder also appends events together with documents; *Log is one.
+type JointRecorder interface {
+	Recorder
+	// RecordWith appends an event and writes documents of the same account, both or neither.
+	// It returns store.ErrConflict if a document was changed.
+	RecordWith(ctx context.Context, account presence.AccountID, e *Event, docs ...store.Doc) error
+}
+
 // A Repeater also takes events that must not delay a request; *Log is one.
 type Repeater interface {
 	Recorder
@@ -117,7 +125,10 @@ type Log struct {
 	repeats repeats
 }
 
-var _ Repeater = (*Log)(nil)
+var (
+	_ Repeater      = (*Log)(nil)
+	_ JointRecorder = (*Log)(nil)
+)
 
 // New returns the log on the documents of st.
 func New(st documents, clock func() time.Time) *Log {
@@ -140,6 +151,17 @@ func (l *Log) Record(ctx context.Context, account presence.AccountID, e *Event) 
 	case <-ctx.Done():
 		return fmt.Errorf("write the audit log: %w", ctx.Err())
 	}
+}
+
+// RecordWith implements JointRecorder.
+func (l *Log) RecordWith(ctx context.Context, account presence.AccountID, e *Event, docs ...store.Doc) error {
+	en, err := newEntry(e, nil)
+	if err != nil {
+		return err
+	}
+	en.docs = docs
+	_, err = l.append(ctx, account, []*entry{en}, "")
+	return err
 }
 
 // maxFields bounds the values of an event, so that a group fits a write.

@@ -113,8 +113,9 @@ func (a *Authority) UpdateApp(ctx context.Context, account presence.AccountID, a
 	}
 	app.Created = before.Created
 	if before.Scopes.String() != app.Scopes.String() {
-		defer a.revoked(&Revocation{Account: account, App: app.ID})
-		defer a.cache.invalidateAll()
+		changed := &Revocation{Account: account, App: app.ID}
+		defer a.revoked(changed)
+		defer a.cache.evict(changed)
 	}
 	if err := a.docs.Write(ctx, account, app.doc(doc.Version, secret)); err != nil {
 		return App{}, fmt.Errorf("update app %s: %w", app.ID, err)
@@ -193,8 +194,9 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 	if _, err := a.RevokeTokens(ctx, account, TokenFilter{App: id}); err != nil {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
-	defer a.revoked(&Revocation{Account: account, App: id})
-	defer a.cache.invalidateAll()
+	deleted := &Revocation{Account: account, App: id}
+	defer a.revoked(deleted)
+	defer a.cache.evict(deleted)
 	err := document.Again(func() error { return a.deleteApp(ctx, account, id) })
 	if err != nil && !errors.Is(err, ErrNoApp) {
 		return fmt.Errorf("delete app %s: %w", id, err)
@@ -275,11 +277,14 @@ func (a *Authority) FindClient(ctx context.Context, id presence.AppID) (presence
 		}
 		return "", app, nil
 	}
-	account, err := a.clientAccount(ctx, id)
-	if err != nil {
-		return "", App{}, err
-	}
-	app, _, _, err := a.app(ctx, account, id)
+	var account presence.AccountID
+	var app App
+	err := a.confirm(ctx, func() (err error) {
+		if account, err = a.clientAccount(ctx, id); err == nil {
+			app, _, _, err = a.app(ctx, account, id)
+		}
+		return err
+	}, func(err error) bool { return errors.Is(err, ErrNoApp) })
 	return account, app, err
 }
 
@@ -307,6 +312,25 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 	if presence.CheckID("id", string(id)) != nil {
 		return "", App{}, ErrBadClient
 	}
+	var account presence.AccountID
+	var app App
+	err := a.confirm(ctx, func() (err error) {
+		account, app, err = a.clientOf(ctx, id, secret)
+		return err
+	}, func(err error) bool { return errors.Is(err, ErrBadClient) })
+	if err != nil {
+		return "", App{}, err
+	}
+	switch err := a.checkAccount(ctx, account); {
+	case errors.Is(err, directory.ErrNoAccount): // it is being deleted
+		return "", App{}, ErrBadClient
+	case err != nil:
+		return "", App{}, err
+	}
+	return account, app, nil
+}
+
+func (a *Authority) clientOf(ctx context.Context, id presence.AppID, secret string) (presence.AccountID, App, error) {
 	account, err := a.clientAccount(ctx, id)
 	if err != nil {
 		return "", App{}, err
@@ -317,12 +341,6 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 	}
 	if !digestOf(secret).matches(stored) {
 		return "", App{}, badClient(account, app.ID)
-	}
-	switch err := a.checkAccount(ctx, account); {
-	case errors.Is(err, directory.ErrNoAccount): // it is being deleted
-		return "", App{}, ErrBadClient
-	case err != nil:
-		return "", App{}, err
 	}
 	return account, app, nil
 }

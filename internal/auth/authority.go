@@ -32,8 +32,9 @@ type Authority struct {
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
 	dir.OnUserState(func(account presence.AccountID, user presence.UserID) {
-		a.cache.invalidateAll()
-		a.announce(&Revocation{Account: account, User: user, All: user == ""})
+		changed := &Revocation{Account: account, User: user, All: user == ""}
+		a.cache.evict(changed)
+		a.announce(changed)
 	})
 	return a
 }

@@ -339,6 +339,36 @@ func TestCacheReads(t *testing.T) {
 	}
 }
 
+// TestOthersStayCached: what is revoked of one account is not read again of another one.
+func TestOthersStayCached(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, f.ann.ID, 0)
+	account, owner := f.people.Account("owner@example.net")
+	app, _ := f.newApp(t, account, everything)
+	loads := func(node *Authority, changes ...Revocation) int64 {
+		expectAccepted(t, node, text)
+		before := f.docs.loads.Load()
+		for i := range changes {
+			node.Forget(&changes[i])
+		}
+		expectAccepted(t, node, text)
+		return f.docs.loads.Load() - before
+	}
+	var read int64
+	for range 10 { // they may share a slot on one node, by chance
+		node := f.otherNode()
+		if read = loads(node, Revocation{Account: account, All: true}, Revocation{Account: account, App: app.ID}, Revocation{Account: account, User: owner.ID}); read == 0 {
+			break
+		}
+	}
+	if read != 0 {
+		t.Errorf("%d loads after changes in another account", read)
+	}
+	if loads(f.Authority, Revocation{Account: f.account, User: f.ann.ID}) == 0 {
+		t.Error("not read again after a change of the user")
+	}
+}
+
 // TestStoreFailureIsNotCached: a failure of the store says nothing about a token, and
 // is not cached.
 func TestStoreFailureIsNotCached(t *testing.T) {

@@ -35,6 +35,7 @@ type tokenCache struct {
 	alone bool
 
 	known, refused *cache.Table[digest, verdict]
+	invalidations  invalidations
 }
 
 // An answer is the verdict on a token at an instant.
@@ -45,27 +46,48 @@ type verdict struct {
 	principal *Principal
 	err       error
 	renewing  atomic.Bool
+
+	changes uint64 // see invalidations
+	slots   slots
 }
 
 func newTokenCache() *tokenCache {
 	seed := maphash.MakeSeed() // one for both: an answer is begun before it is known to which table it belongs
-	return &tokenCache{known: cache.New[digest, verdict](seed, knownSlots), refused: cache.New[digest, verdict](seed, refusedSlots)}
+	return &tokenCache{
+		known: cache.New[digest, verdict](seed, knownSlots), refused: cache.New[digest, verdict](seed, refusedSlots),
+		invalidations: invalidations{seed: seed},
+	}
+}
+
+// begin returns the entry of an answer that is about to be read.
+func (c *tokenCache) begin(d *digest, now time.Time) *answer {
+	a := c.known.Begin(*d, now)
+	a.Value.changes = c.invalidations.changes.Load()
+	return a
 }
 
 // get returns a current answer, or nil.
 func (c *tokenCache) get(d *digest, now time.Time) *answer {
-	if a := c.known.Get(*d, now, c.limit(MaxStale)); a != nil {
+	if a := c.current(c.known.Get(*d, now, c.limit(MaxStale))); a != nil {
 		if now.Sub(a.Read) >= c.limit(renewAfter) && a.Value.renewing.CompareAndSwap(false, true) {
 			return nil
 		}
 		return a
 	}
-	return c.refused.Get(*d, now, refusedFor)
+	return c.current(c.refused.Get(*d, now, refusedFor))
 }
 
 // recent is get for Recheck.
 func (c *tokenCache) recent(d *digest, now time.Time) *answer {
-	return c.known.Get(*d, now, c.limit(recheckAfter))
+	return c.current(c.known.Get(*d, now, c.limit(recheckAfter)))
+}
+
+// current returns a cached answer, or nil if it was invalidated.
+func (c *tokenCache) current(a *answer) *answer {
+	if a == nil || c.invalidations.cover(&a.Value) {
+		return nil
+	}
+	return a
 }
 
 // limit is the age past which a principal is read again.
@@ -90,7 +112,8 @@ func (v *verdict) check(now time.Time) error {
 
 // put adds an answer. A refusal replaces the principal.
 func (c *tokenCache) put(a *answer) {
-	if a.Value.principal != nil {
+	if p := a.Value.principal; p != nil {
+		a.Value.slots = c.invalidations.slotsOf(p)
 		c.known.Put(a)
 		return
 	}
@@ -99,13 +122,18 @@ func (c *tokenCache) put(a *answer) {
 }
 
 // invalidate discards what was read of a token before now, even by a read that is still
-// running; invalidateAll does so for every token.
+// running.
 func (c *tokenCache) invalidate(d *digest) {
 	c.known.Invalidate(*d)
 	c.refused.Invalidate(*d)
 }
 
-func (c *tokenCache) invalidateAll() {
-	c.known.InvalidateAll()
-	c.refused.InvalidateAll()
+// evict invalidates the tokens that r covers.
+func (c *tokenCache) evict(r *Revocation) {
+	for i := range r.tokens {
+		c.invalidate(&r.tokens[i])
+	}
+	if len(r.tokens) == 0 && r.CoversAny() {
+		c.invalidations.add(r)
+	}
 }

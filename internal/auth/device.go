@@ -136,15 +136,12 @@ func (a *Authority) device(ctx context.Context, account presence.AccountID, user
 	if !ok {
 		return nil, nil, ErrNoUserCode
 	}
-	docs, err := a.docs.Load(ctx, system, userCodeKey(code))
+	waiting, err := a.find(ctx, userCodeKey(code), ErrNoUserCode)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read user code: %w", err)
-	}
-	if len(docs) == 0 {
-		return nil, nil, ErrNoUserCode
+		return nil, nil, err
 	}
 	var named userCodeValue
-	if err := document.Decode(&docs[0], &named); err != nil {
+	if err := document.Decode(waiting, &named); err != nil {
 		return nil, nil, err
 	}
 	v := new(deviceValue)

@@ -16,6 +16,7 @@ type documents interface {
 	Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error
 	Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error)
 	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
+	Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error)
 }
 
 const maxNameBytes = 128

@@ -151,15 +151,12 @@ func (a *Authority) access(ctx context.Context, v *familyValue, id, refresh stri
 
 // family reads a family.
 func (a *Authority) family(ctx context.Context, id string) (*familyValue, *store.Doc, error) {
-	docs, err := a.docs.Load(ctx, system, familyKey(id))
+	doc, err := a.find(ctx, familyKey(id), errBadRefresh)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read refresh token: %w", err)
-	}
-	if len(docs) == 0 {
-		return nil, nil, errBadRefresh
+		return nil, nil, err
 	}
 	v := new(familyValue)
-	return v, &docs[0], document.Decode(&docs[0], v)
+	return v, doc, document.Decode(doc, v)
 }
 
 // Refresh gives an app a new access token and the next refresh token. choose picks the
@@ -173,7 +170,7 @@ func (a *Authority) Refresh(ctx context.Context, app presence.AppID, text string
 	var v *familyValue
 	var scopes Scopes
 	var next string
-	err := document.Again(func() error {
+	rotate := func() error {
 		found, doc, err := a.family(ctx, id)
 		if err != nil {
 			return err
@@ -195,7 +192,9 @@ func (a *Authority) Refresh(ctx context.Context, app presence.AppID, text string
 			return fmt.Errorf("rotate refresh token: %w", err)
 		}
 		return nil
-	})
+	}
+	// A token that seems to be used may be the newest one, which another node just made.
+	err := a.confirm(ctx, func() error { return document.Again(rotate) }, isReuse)
 	if reuse, ok := errors.AsType[*ReuseError](err); ok {
 		return nil, errors.Join(reuse, a.endFamily(ctx, v.Account, v.User, id))
 	}
@@ -203,6 +202,11 @@ func (a *Authority) Refresh(ctx context.Context, app presence.AppID, text string
 		return nil, err
 	}
 	return a.access(ctx, v, id, refreshToken(secret, next), scopes)
+}
+
+func isReuse(err error) bool {
+	_, ok := errors.AsType[*ReuseError](err)
+	return ok
 }
 
 // rotation changes v so that the refresh token that ends in part is used, and returns the
@@ -242,7 +246,8 @@ func (a *Authority) familyScopes(ctx context.Context, v *familyValue) (Scopes, e
 // endFamily ends the tokens of a family: at once here, within MaxStale on other nodes. It
 // is no error if it has ended.
 func (a *Authority) endFamily(ctx context.Context, account presence.AccountID, user presence.UserID, id string) error {
-	defer a.cache.invalidateAll() // even if it does not exist: an earlier attempt may have been made without an answer
+	ended := &Revocation{Account: account, Family: id}
+	defer a.cache.evict(ended) // even if it does not exist: an earlier attempt may have succeeded without an answer
 	err := document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, familyKey(id))
 		if err != nil || len(docs) == 0 {
@@ -253,7 +258,7 @@ func (a *Authority) endFamily(ctx context.Context, account presence.AccountID, u
 	if err != nil {
 		return fmt.Errorf("revoke tokens: %w", err)
 	}
-	a.revoked(&Revocation{Account: account, Family: id})
+	a.revoked(ended)
 	return a.removeOfFamily(ctx, account, user, id, 0)
 }
 

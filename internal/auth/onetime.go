@@ -78,14 +78,11 @@ func (a *Authority) newOneTime(ctx context.Context, k *oneTimeKind, v oneTime) (
 
 // readOneTime reads the document of a code into v.
 func (a *Authority) readOneTime(ctx context.Context, k *oneTimeKind, digest string, v oneTime) (*store.Doc, error) {
-	docs, err := a.docs.Load(ctx, system, k.key(digest))
+	doc, err := a.find(ctx, k.key(digest), k.unknown)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", k.name, err)
+		return nil, err
 	}
-	if len(docs) == 0 {
-		return nil, k.unknown
-	}
-	return &docs[0], document.Decode(&docs[0], v)
+	return doc, document.Decode(doc, v)
 }
 
 // redeem uses a code of an app up, after check has allowed it. v is empty. Of concurrent

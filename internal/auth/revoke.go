@@ -63,14 +63,7 @@ func (a *Authority) announce(r *Revocation) {
 func (a *Authority) announceIssued() { a.announce(new(Revocation)) }
 
 // Forget evicts the tokens that a change on another node covers from the cache.
-func (a *Authority) Forget(r *Revocation) {
-	for i := range r.tokens {
-		a.cache.invalidate(&r.tokens[i])
-	}
-	if len(r.tokens) == 0 && r.CoversAny() {
-		a.cache.invalidateAll()
-	}
-}
+func (a *Authority) Forget(r *Revocation) { a.cache.evict(r) }
 
 // CoversAny reports whether r may cover a token.
 func (r *Revocation) CoversAny() bool {
@@ -112,8 +105,9 @@ func (r *Revocation) UnmarshalJSON(b []byte) error {
 // RevokeAccount reports that the tokens of an account are refused from now on: with
 // ErrSuspended if it was suspended, or ErrInvalidToken if it was deleted.
 func (a *Authority) RevokeAccount(account presence.AccountID, why error) {
-	a.cache.invalidateAll()
-	a.revoked(&Revocation{Account: account, All: true, Why: why})
+	r := &Revocation{Account: account, All: true, Why: why}
+	a.cache.evict(r)
+	a.revoked(r)
 }
 
 func (a *Authority) revoked(r *Revocation) {

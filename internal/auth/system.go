@@ -24,6 +24,9 @@ type SystemToken struct {
 	Expires time.Time // zero: never
 }
 
+// ErrSystemToken is the ErrInvalidToken of routes that accept only system tokens.
+var ErrSystemToken = fmt.Errorf("%w: only a valid system token is accepted here", ErrInvalidToken)
+
 // A systemTokenValue is a document of the system, whose key is the digest of the token.
 type systemTokenValue struct {
 	document.Format
@@ -61,24 +64,24 @@ func systemTokenKey(text string) store.Key {
 }
 
 // AuthenticateSystem finds a system token by its text, or answers ErrNoToken or
-// ErrInvalidToken. Nothing is cached: a revocation holds at once on every node.
+// ErrSystemToken. Nothing is cached: a revocation holds at once on every node.
 func (a *Authority) AuthenticateSystem(ctx context.Context, text string) (SystemToken, error) {
 	switch {
 	case text == "":
 		return SystemToken{}, ErrNoToken
 	case len(text) != len(systemPrefix)+secretLen, !strings.HasPrefix(text, systemPrefix):
-		return SystemToken{}, ErrInvalidToken
+		return SystemToken{}, ErrSystemToken
 	}
 	docs, err := a.docs.Load(ctx, system, systemTokenKey(text))
 	if err != nil {
 		return SystemToken{}, fmt.Errorf("read system token: %w", err)
 	}
 	if len(docs) == 0 {
-		return SystemToken{}, ErrInvalidToken
+		return SystemToken{}, ErrSystemToken
 	}
 	t, err := systemTokenOf(&docs[0])
 	if err == nil && !t.Expires.IsZero() && !a.clock().Before(t.Expires) {
-		err = ErrInvalidToken
+		err = ErrSystemToken
 	}
 	return t, err
 }

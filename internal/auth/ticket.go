@@ -49,15 +49,12 @@ func (a *Authority) Redeem(ctx context.Context, ticket string) (*Principal, erro
 	if len(ticket) != secretLen {
 		return nil, ErrTicket
 	}
-	docs, err := a.docs.Load(ctx, system, ticketKey(digestOf(ticket).hex()))
+	doc, err := a.find(ctx, ticketKey(digestOf(ticket).hex()), ErrTicket)
 	if err != nil {
-		return nil, fmt.Errorf("read ticket: %w", err)
-	}
-	if len(docs) == 0 {
-		return nil, ErrTicket
+		return nil, err
 	}
 	var v ticketValue
-	if err := document.Decode(&docs[0], &v); err != nil {
+	if err := document.Decode(doc, &v); err != nil {
 		return nil, err
 	}
 	switch {
@@ -67,7 +64,7 @@ func (a *Authority) Redeem(ctx context.Context, ticket string) (*Principal, erro
 		return nil, ErrTicketUsed
 	}
 	v.Used = true
-	used := document.New(docs[0].Key, docs[0].Version, v)
+	used := document.New(doc.Key, doc.Version, v)
 	used.Until = v.Expires
 	switch err := a.docs.Write(ctx, system, used); {
 	case errors.Is(err, store.ErrConflict):

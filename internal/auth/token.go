@@ -181,6 +181,14 @@ func (f *TokenFilter) Matches(user presence.UserID, app presence.AppID) bool {
 	return (f.User == "" || f.User == user) && (f.App == "" || f.App == app)
 }
 
+// revocation covers the tokens that f selects, and perhaps others of the same user.
+func (f *TokenFilter) revocation(account presence.AccountID) *Revocation {
+	if f.User != "" {
+		return &Revocation{Account: account, User: f.User}
+	}
+	return &Revocation{Account: account, App: f.App, All: f.App == ""}
+}
+
 // TokensOf are all tokens of a user that have not expired, by id.
 func (a *Authority) TokensOf(ctx context.Context, account presence.AccountID, user presence.UserID) ([]Token, error) {
 	live, err := a.liveTokens(ctx, account, &Token{User: user})
@@ -194,7 +202,8 @@ func (a *Authority) TokensOf(ctx context.Context, account presence.AccountID, us
 // RevokeTokens ends all tokens that f selects, sign-ins among them, and returns how many.
 // The grants of apps that f selects end too, or their refresh tokens would bring new ones.
 func (a *Authority) RevokeTokens(ctx context.Context, account presence.AccountID, f TokenFilter) (ended int, err error) {
-	defer a.cache.invalidateAll()
+	// Also tokens that are not found: an earlier attempt may have succeeded without an answer.
+	defer a.cache.evict(f.revocation(account))
 	ended, err = a.sweep(ctx, account, func(t *Token) bool { return f.Matches(t.User, t.App) })
 	if err != nil {
 		return ended, fmt.Errorf("revoke tokens: %w", err)
@@ -243,15 +252,12 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 		a.announce(&Revocation{tokens: []digest{d}})
 	}()
 	return document.Again(func() error {
-		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
+		doc, err := a.find(ctx, secretKey(d.hex()), ErrNoSuchToken)
 		if err != nil {
-			return fmt.Errorf("revoke token: %w", err)
-		}
-		if len(docs) == 0 {
-			return ErrNoSuchToken
+			return err
 		}
 		var v secretValue
-		if err := document.Decode(&docs[0], &v); err != nil {
+		if err := document.Decode(doc, &v); err != nil {
 			return err
 		}
 		if v.App != app {
@@ -260,7 +266,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 		if v.Family != "" {
 			return a.endFamily(ctx, v.Account, v.User, v.Family)
 		}
-		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
+		if err := a.docs.Write(ctx, system, document.Deletion(doc)); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
 		a.revoked(&Revocation{Account: v.Account, tokens: []digest{d}})

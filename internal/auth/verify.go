@@ -94,9 +94,10 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []*verdict {
 func (a *Authority) verify(ctx context.Context, digests []digest, now time.Time) []*answer {
 	answers := make([]*answer, len(digests))
 	for i := range digests {
-		answers[i] = a.cache.known.Begin(digests[i], now)
+		answers[i] = a.cache.begin(&digests[i], now)
 	}
 	a.judge(ctx, answers, now)
+	a.confirmRefusals(ctx, answers, now)
 	for _, found := range answers {
 		if found.Value.err == nil || Refused(found.Value.err) {
 			a.cache.put(found)

@@ -96,16 +96,8 @@ func (t *Table[K, V]) Delete(key K) {
 	}
 }
 
-// Invalidate makes what was read of a key before now unusable; InvalidateAll does so
-// for every key.
+// Invalidate makes what was read of a key before now unusable.
 func (t *Table[K, V]) Invalidate(key K) {
 	_, generation := t.find(key)
 	generation.Add(1)
-}
-
-// InvalidateAll is Invalidate of every key.
-func (t *Table[K, V]) InvalidateAll() {
-	for i := range t.generations {
-		t.generations[i].Add(1)
-	}
 }

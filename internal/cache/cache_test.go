@@ -70,25 +70,20 @@ func TestIsBounded(t *testing.T) {
 // TestInvalidate: a value that was being read when its key was invalidated is never
 // returned, whenever it is stored.
 func TestInvalidate(t *testing.T) {
-	for name, invalidate := range map[string]func(*Table[key, int], key){
-		"one": (*Table[key, int]).Invalidate,
-		"all": func(c *Table[key, int], _ key) { c.InvalidateAll() },
-	} {
-		c, k := newTable(64), key{"one", "ann"}
-		c.read(k, 1, secondAt(0))
-		late := c.Begin(k, secondAt(0))
-		invalidate(c, k)
-		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
-			t.Errorf("INVALID: %s: %+v was present before", name, e)
-		}
-		c.Put(late)
-		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
-			t.Errorf("%s: %+v was stored late", name, e)
-		}
-		c.read(k, 2, secondAt(0))
-		if e := c.Get(k, secondAt(0), time.Minute); e == nil || e.Value != 2 {
-			t.Errorf("%s: after a new read: %+v", name, e)
-		}
+	c, k := newTable(64), key{"one", "ann"}
+	c.read(k, 1, secondAt(0))
+	late := c.Begin(k, secondAt(0))
+	c.Invalidate(k)
+	if e := c.Get(k, secondAt(0), time.Minute); e != nil {
+		t.Errorf("%+v was present before", e)
+	}
+	c.Put(late)
+	if e := c.Get(k, secondAt(0), time.Minute); e != nil {
+		t.Errorf("%+v was stored late", e)
+	}
+	c.read(k, 2, secondAt(0))
+	if e := c.Get(k, secondAt(0), time.Minute); e == nil || e.Value != 2 {
+		t.Errorf("after a new read: %+v", e)
 	}
 }
 

@@ -69,6 +69,26 @@ func (d *Directory) AllUnlogged(ctx context.Context, account presence.AccountID,
 	return document.All(docs, unloggedOf)
 }
 
+// ClaimUnlogged claims the logging of u for this caller. It reports false if another caller has
+// claimed it, or u has been logged or changed. It returns what MarkLogged needs then.
+func (d *Directory) ClaimUnlogged(ctx context.Context, account presence.AccountID, u Unlogged) (claimed Unlogged, ok bool, err error) {
+	docs, err := d.docs.Load(ctx, account, unloggedKey(u.User))
+	if err != nil || len(docs) == 0 || docs[0].Version != u.version {
+		return u, false, err
+	}
+	err = d.docs.Write(ctx, account, docs[0]) // which gives it another version
+	if errors.Is(err, store.ErrConflict) {
+		return u, false, nil
+	}
+	if err == nil {
+		claimed, err = d.Unlogged(ctx, account, u.User)
+	}
+	if err != nil {
+		return u, false, fmt.Errorf("claim the unlogged change of user %s: %w", u.User, err)
+	}
+	return claimed, true, nil
+}
+
 // MarkLogged removes u once it is in the log. It does nothing if there was another
 // change after u was read.
 func (d *Directory) MarkLogged(ctx context.Context, account presence.AccountID, u Unlogged) error {

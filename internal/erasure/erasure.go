@@ -32,7 +32,7 @@ const (
 	// eraseTimeout is far more than an engine needs for a user.
 	eraseTimeout = 5 * time.Minute
 	// retryEvery is how often pending erasures are attempted.
-	retryEvery = 10 * time.Second
+	retryEvery = 5 * time.Second
 	listPage   = 100
 	// maxReason is in bytes.
 	maxReason = 200
@@ -69,6 +69,9 @@ type Registry struct {
 	// OnDone is called after each erasure that this node completed and recorded. Set it
 	// before Run; nil: nobody is told. It must not wait.
 	OnDone func(*Erasure)
+	// Preferred reports whether this node is the one to complete an erasure. Nodes may
+	// disagree for a time. Set it before Run; nil: there are no other nodes.
+	Preferred func(work string) bool
 
 	docs   Documents
 	eraser Eraser
@@ -215,7 +218,7 @@ func (r *Registry) Complete(ctx context.Context) error {
 			switch {
 			case err != nil: // the others must not wait for it
 				r.log.ErrorContext(ctx, "erasure cannot be read", slog.String("key", after), slog.Any("err", err))
-			case e.Done.IsZero():
+			case e.Done.IsZero() && (r.Preferred == nil || r.Preferred(collection+"/"+after)):
 				if err := r.attempt(ctx, &e); err != nil {
 					return err
 				}
@@ -239,7 +242,6 @@ func (r *Registry) attempt(ctx context.Context, e *Erasure) error {
 	by := []any{slog.String("account", string(e.User.Account)), slog.String("user", string(e.User.ID))}
 	if failed == nil {
 		e.Done, e.Delay = r.now(), ""
-		r.log.InfoContext(ctx, "user erased from the log", by...)
 	} else {
 		e.Delay = strings.ToValidUTF8(failed.Error()[:min(len(failed.Error()), maxReason)], "")
 		r.log.WarnContext(ctx, "erasure of a user delayed; will retry", append(by, slog.Any("err", failed))...)
@@ -248,10 +250,14 @@ func (r *Registry) attempt(ctx context.Context, e *Erasure) error {
 	if errors.Is(err, store.ErrConflict) {
 		return nil // another node recorded it
 	}
-	if err == nil && failed == nil && r.OnDone != nil {
+	if err != nil || failed != nil {
+		return err
+	}
+	r.log.InfoContext(ctx, "user erased from the log", by...)
+	if r.OnDone != nil {
 		r.OnDone(e)
 	}
-	return err
+	return nil
 }
 
 // limited runs do for at most a time.

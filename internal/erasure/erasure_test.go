@@ -160,6 +160,24 @@ func TestErasureWaitsForConsumers(t *testing.T) {
 	}
 }
 
+// TestOneNodeErases: an erasure is left to the node that it falls to, until it falls to this
+// one.
+func TestOneNodeErases(t *testing.T) {
+	clock := apptest.Noon()
+	e := &eraser{Store: enginetest.Open(t, clock.Now)}
+	r := newRegistry(e, clock.Now)
+	preferred := false
+	r.Preferred = func(string) bool { return preferred }
+	_, err := r.Request(t.Context(), alice)
+	apptest.Check(t, err)
+	for _, preferred = range []bool{false, true} {
+		apptest.Check(t, r.Complete(t.Context()))
+		if got, err := r.Find(t.Context(), alice); err != nil || got.Done.IsZero() == preferred {
+			t.Errorf("preferred: %t, %+v, %v", preferred, got, err)
+		}
+	}
+}
+
 // TestUnreadableErasure: one that a newer server wrote does not hold up others.
 func TestUnreadableErasure(t *testing.T) {
 	clock := apptest.Noon()
@@ -198,7 +216,7 @@ func TestRun(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := e.calls.Load(); n < 5 || n > 8 {
+		if n := e.calls.Load(); n < 12 || n > 14 {
 			t.Errorf("%d attempts within a minute", n)
 		}
 		stop()

@@ -180,24 +180,25 @@ func (c *Conn) Pause(d time.Duration) {
 	c.paused = time.Now().Add(d)
 }
 
-// pauseStep is how late a paused connection finds that it is closed or the server drains.
-const pauseStep = 250 * time.Millisecond
-
-// waitOut waits until the connection is not paused.
+// waitOut waits until the connection is not paused, is closed, or the server drains.
 func (c *Conn) waitOut() {
-	for {
-		left := c.pause()
-		if left <= 0 {
-			return
-		}
-		time.Sleep(min(left, pauseStep))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for left := c.pause(); left > 0; left = c.pause() {
+		over := time.AfterFunc(left, c.signal)
+		c.changed.Wait()
+		over.Stop()
 	}
 }
 
-// pause is how long to leave the next message unread.
-func (c *Conn) pause() time.Duration {
+func (c *Conn) signal() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.changed.Broadcast()
+}
+
+// pause is how long to leave the next message unread; c.mu is locked.
+func (c *Conn) pause() time.Duration {
 	if c.paused.IsZero() || c.closed || c.server.draining.Load() {
 		return 0
 	}
@@ -447,6 +448,9 @@ func (c *Conn) sweep(at sweep) {
 	if why := c.overdue(at); why != nil {
 		c.due = why
 		c.wake()
+	}
+	if at.draining {
+		c.changed.Broadcast() // it may be paused
 	}
 }
 

@@ -303,7 +303,7 @@ func (i *Import) complete(ctx context.Context, users []directory.User) error {
 	for n := range users {
 		asked[n] = i.By.user(users[n].ID)
 	}
-	records, _, err := i.Records.Read(ctx, asked, store.Freshness{})
+	records, _, err := i.Records.Read(ctx, asked, store.Freshness{Strong: true})
 	if err != nil {
 		return err
 	}

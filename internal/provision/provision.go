@@ -110,7 +110,7 @@ func (p *Provisioner) resumeCreate(ctx context.Context, by *By, asked *directory
 	if !want.Equal(&found) {
 		return found, directory.ErrEmailTaken
 	}
-	records, _, err := p.Records.Read(ctx, []store.User{by.user(found.ID)}, store.Freshness{})
+	records, _, err := p.Records.Read(ctx, []store.User{by.user(found.ID)}, store.Freshness{Strong: true})
 	if err == nil && len(records) > 0 {
 		err = directory.ErrEmailTaken
 	}

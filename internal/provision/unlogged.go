@@ -39,35 +39,59 @@ func (p *Provisioner) logUnlogged(ctx context.Context, account presence.AccountI
 	return p.Directory.MarkLogged(ctx, account, change)
 }
 
-// LogProfiles commits the entries that were missing when the server stopped, without
-// an actor. It is called once, when the server starts.
-func (p *Provisioner) LogProfiles(ctx context.Context) error {
+// An unloggedChange is not in the log of its user yet.
+type unloggedChange struct {
+	account presence.AccountID
+	change  directory.Unlogged
+}
+
+// LogProfiles commits the entries that were missing when a server stopped, without an
+// actor. It is called once, when a server starts. wait returns when the requests that are
+// running on other nodes have ended: those log their changes themselves.
+func (p *Provisioner) LogProfiles(ctx context.Context, wait func()) error {
+	all, err := p.unloggedChanges(ctx)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	wait()
+	for _, u := range all {
+		change, ok, err := p.Directory.ClaimUnlogged(ctx, u.account, u.change)
+		if err == nil && ok {
+			err = p.logUnlogged(ctx, u.account, change, store.Actor{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unloggedChanges lists the changes of all accounts that the log may lack.
+func (p *Provisioner) unloggedChanges(ctx context.Context) (all []unloggedChange, err error) {
 	const page = 100
 	for after := presence.AccountID(""); ; {
 		accounts, err := p.Directory.Accounts(ctx, after, page)
 		if err != nil || len(accounts) == 0 {
-			return err
+			return all, err
 		}
 		for i := range accounts {
 			after = accounts[i].ID
-			if err := p.logProfilesOf(ctx, after, page); err != nil {
-				return err
+			if all, err = p.appendUnlogged(ctx, all, after, page); err != nil {
+				return nil, err
 			}
 		}
 	}
 }
 
-func (p *Provisioner) logProfilesOf(ctx context.Context, account presence.AccountID, page int) error {
+func (p *Provisioner) appendUnlogged(ctx context.Context, all []unloggedChange, account presence.AccountID, page int) ([]unloggedChange, error) {
 	for after := presence.UserID(""); ; {
 		changes, err := p.Directory.AllUnlogged(ctx, account, after, page)
 		if err != nil || len(changes) == 0 {
-			return err
+			return all, err
 		}
 		for _, change := range changes {
 			after = change.User
-			if err := p.logUnlogged(ctx, account, change, store.Actor{}); err != nil {
-				return err
-			}
+			all = append(all, unloggedChange{account, change})
 		}
 	}
 }

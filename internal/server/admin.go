@@ -2,16 +2,19 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -100,12 +103,43 @@ const readyPath = "/readyz"
 func Ready(ctx context.Context, dataDir string) (string, error) {
 	text, err := postControl(ctx, dataDir, readyPath, nil)
 	if errors.Is(err, errNotRunning) {
-		return "", fmt.Errorf("no answer at the control socket: %w; is the server running, with this data-dir, and set up?", cause(err))
+		return "", fmt.Errorf("no answer at the control socket: %w; start the server, finish its set-up, or correct --data-dir", cause(err))
 	}
 	if err != nil {
 		return "", fmt.Errorf("not ready: %w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// ErrNoCertificate means that the admin listener of a server with a store on NATS cannot be
+// asked without a client certificate.
+var ErrNoCertificate = errors.New("admin-client-ca-file admits only clients with a certificate, and a store on NATS has no control socket to ask on: set --client-cert-file and --client-key-file")
+
+// AskAdmin requests path from the admin listener of a server with these settings. It does not
+// verify the server's certificate, which is valid for public names and not for an address of
+// this machine.
+func AskAdmin(ctx context.Context, cfg *config.Config, path string, certificates []tls.Certificate) (*http.Response, error) {
+	at := url.URL{Scheme: "http", Host: reachableAt(cfg.AdminListen), Path: path}
+	if cfg.AdminClientCAFile != "" {
+		if len(certificates) == 0 {
+			return nil, ErrNoCertificate
+		}
+		at.Scheme = "https"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: probeTimeout}).DialContext,
+		TLSHandshakeTimeout: probeTimeout,
+		DisableKeepAlives:   true,
+		TLSClientConfig: &tls.Config{
+			Certificates: certificates, MinVersion: tls.VersionTLS12,
+			InsecureSkipVerify: true, //nolint:gosec // nothing is sent that is secret
+		},
+	}
+	return (&http.Client{Transport: transport}).Do(request)
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

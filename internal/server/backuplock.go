@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,15 +18,18 @@ const (
 	yieldName         = "backup.yield"
 	yieldTimeout      = 10 * time.Second
 	yieldPollInterval = 50 * time.Millisecond
+
+	// servedTimeout is longer than an answer on this machine takes.
+	servedTimeout = time.Second
 )
 
 var errYield = errors.New("backup cancelled because a server is starting on the data directory: run the backup again when the server is ready; it works while the server runs")
 
-// openUnlocked opens a store. If a backup has the lock, it waits until the backup has
-// given way. Another server never does, so it is not waited for.
-func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*pebblestore.Store, error) {
+// openUnlocked opens a store. If a backup or a server that is stopping has the lock, it waits
+// until that has given way or ended. It does not wait for a server that keeps running.
+func openUnlocked(ctx context.Context, dataDir string, open func() (*pebblestore.Store, error)) (*pebblestore.Store, error) {
 	opened, err := open()
-	if !errors.Is(err, pebblestore.ErrLocked) || isServed(dataDir) {
+	if !errors.Is(err, pebblestore.ErrLocked) || isServed(ctx, dataDir) {
 		return opened, err
 	}
 	ask := filepath.Join(dataDir, yieldName)
@@ -42,19 +44,13 @@ func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*peb
 	return opened, err
 }
 
-// isServed reports whether a server answers on the directory's control socket.
-func isServed(dataDir string) bool {
-	address, dir, err := socketAddress(dataDir)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()                      // also if it is nil
-	conn, err := net.Dial("unix", address) //nolint:noctx // it is on this machine, and answers at once or not at all
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
+// isServed reports whether a server has the data directory and is not stopping. One that does
+// not answer in time may be starting, so it counts too.
+func isServed(ctx context.Context, dataDir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
+	defer cancel()
+	_, err := postControl(ctx, dataDir, servedPath, nil)
+	return err == nil || errors.Is(err, context.DeadlineExceeded)
 }
 
 // yielding derives a context that ends when a server asks for the directory.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A steadyClock shows the machine's time at its start and goes on with elapsed
+// A steadyClock shows the machine's time at its start and continues with elapsed
 // time, so that setting the machine's clock ends no lease early, prolongs none
 // and locks nobody out. It follows the machine's clock by at most a tenth of the
 // time that passes. Time during which the machine is suspended counts as well.

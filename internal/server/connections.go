@@ -58,13 +58,14 @@ const refusedRetry = 5 * time.Second
 
 // connections counts and limits the connections of one listener. At a limit, for all
 // or for one address, it evicts a connection for each new one: the oldest idle one on
-// which no request had a token, else the oldest other idle one, else one on which a
-// request without a token takes long. If it can evict none, it refuses the new
+// which no request had a token, else the oldest other that has been idle for inUseFor, else one
+// on which a request without a token takes long. If it can evict none, it refuses the new
 // connection: it accepts it, answers with the limit, and closes it.
 type connections struct {
 	total   *quota.Limit
 	each    *quota.Limit // of one address
 	trusted func(netip.Addr) bool
+	made    time.Time // the origin of the times of connections: only elapsed time counts
 
 	mu        sync.Mutex // guards the fields below, and the elements of connections
 	counted   connectionStats
@@ -89,7 +90,7 @@ func connectionAt(e *list.Element) *connection {
 }
 
 func newConnections(total, each *quota.Limit, trusted func(netip.Addr) bool) *connections {
-	return &connections{total: total, each: each, trusted: trusted, addresses: make(map[netip.Prefix]*addressConnections)}
+	return &connections{total: total, each: each, trusted: trusted, made: time.Now(), addresses: make(map[netip.Prefix]*addressConnections)}
 }
 
 // admit counts a connection, or records why it is refused.
@@ -116,6 +117,9 @@ func (t *connections) admit(c net.Conn) *connection {
 	conn.elements = [2]*list.Element{t.all.anonymous.PushBack(conn), of.anonymous.PushBack(conn)}
 	return conn
 }
+
+// now is the time since the table was made, in nanoseconds, and not 0.
+func (t *connections) now() int64 { return int64(time.Since(t.made)) + 1 }
 
 // addressOf is the address that a connection counts for. Connections of trusted proxies
 // count for none, because many clients share them.
@@ -144,12 +148,12 @@ func (t *connections) refuse(c *connection, limit *quota.Limit) {
 // to the end of their list, so that the next search continues after them.
 const maxScanned = 1000
 
-// evict closes a connection to free its place, if it can. t.mu is locked.
+// evict closes a connection to free its slot, if it can. t.mu is locked.
 func (t *connections) evict(of *idlers) bool {
 	switch {
 	case t.closeFirst(&of.anonymous, (*connection).idle):
 		t.counted.closedAnonymous++
-	case t.closeFirst(&of.known, (*connection).idle):
+	case t.closeFirst(&of.known, (*connection).unused):
 		t.counted.closedIdle++
 	case t.closeFirst(&of.anonymous, (*connection).stalled):
 		t.counted.closedAnonymous++
@@ -219,7 +223,7 @@ func (t *connections) full() *quota.Limit {
 	}
 	for _, of := range []*list.List{&t.all.anonymous, &t.all.known} {
 		for e := of.Front(); e != nil; e = e.Next() {
-			if c := connectionAt(e); c.idle() || c.stalled() {
+			if connectionAt(e).evictable() {
 				return nil
 			}
 		}
@@ -260,7 +264,7 @@ type connection struct {
 	table   *connections
 	address netip.Prefix
 	refusal *quota.Error // why it is not served, or nil
-	active  atomic.Int64 // when the current request began, in nanoseconds; 0: none
+	active  atomic.Int64 // when the current request began, as of table.now; negative: when the last one ended; 0: there was none
 	known   atomic.Bool  // a request had a token
 
 	// Guarded by table.mu.
@@ -275,9 +279,9 @@ var _ wire.Connection = (*connection)(nil)
 func (c *connection) setState(state http.ConnState) {
 	switch state {
 	case http.StateActive:
-		c.active.Store(time.Now().UnixNano())
+		c.active.Store(c.table.now())
 	case http.StateIdle:
-		c.active.Store(0)
+		c.active.Store(-c.table.now())
 	case http.StateHijacked:
 		c.table.mu.Lock()
 		defer c.table.mu.Unlock()
@@ -286,7 +290,22 @@ func (c *connection) setState(state http.ConnState) {
 	}
 }
 
-func (c *connection) idle() bool { return c.active.Load() == 0 }
+func (c *connection) idle() bool { return c.active.Load() <= 0 }
+
+// inUseFor is how long after a request a connection is still in use: its client may be sending
+// the next one, and would not know whether that one was executed.
+const inUseFor = 250 * time.Millisecond
+
+// unused reports whether the connection has been idle for that long.
+func (c *connection) unused() bool {
+	active := c.active.Load()
+	return active == 0 || active < 0 && c.table.now()+active >= int64(inUseFor)
+}
+
+// evictable reports whether evict may close the connection.
+func (c *connection) evictable() bool {
+	return c.unused() || c.stalled() || c.idle() && !c.known.Load()
+}
 
 // anonymousTimeout is how long a request without a token may take when all connections
 // are in use: one that sends its body slowly occupies a connection like an idle one.
@@ -295,7 +314,7 @@ const anonymousTimeout = 5 * time.Second
 // stalled reports whether a request without a token takes longer than that.
 func (c *connection) stalled() bool {
 	since := c.active.Load()
-	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(anonymousTimeout)
+	return since > 0 && !c.known.Load() && c.table.now()-since > int64(anonymousTimeout)
 }
 
 func (c *connection) Authenticated() {

@@ -98,8 +98,11 @@ func (t *tableTest) check(what, want string, all ...*connection) {
 }
 
 // TestEvictionOrder: a new connection evicts the oldest idle anonymous connection, or
-// else the oldest other idle connection. If none is idle, it is refused.
-func TestEvictionOrder(t *testing.T) {
+// else the oldest other idle connection, unless it was in use just now. If there is none, it is
+// refused.
+func TestEvictionOrder(t *testing.T) { synctest.Test(t, testEvictionOrder) }
+
+func testEvictionOrder(t *testing.T) {
 	table := newTable(t, 5, 0)
 	var all []*connection
 	for i := range 5 {
@@ -119,6 +122,15 @@ func TestEvictionOrder(t *testing.T) {
 	add()
 	table.check("the other idle anonymous connection", "o o o - - o o", all...)
 	all[6].setState(http.StateActive)
+	time.Sleep(inUseFor - 1)
+	add()
+	table.check("an authenticated connection that was in use just now", "o o o - - o o connections", all...)
+	if table.full() == nil {
+		t.Error("a table with connections that are in use is not full")
+	}
+	_ = all[7].Close() // a fakeConn
+	all = all[:7]
+	time.Sleep(time.Nanosecond)
 	add()
 	table.check("an idle authenticated connection", "o - o - - o o o", all...)
 	if limit := table.full(); limit != nil {

@@ -47,7 +47,7 @@ const (
 	controlTimeout = 2 * time.Second
 )
 
-var errStopping = errors.New("the server is stopping: run the backup again once it has stopped or is running again")
+var errStopping = errors.New("the server is stopping: run the command again when it has stopped or has started again")
 
 // A backupSource is a store that can be backed up while it runs.
 type backupSource interface {
@@ -74,8 +74,7 @@ type control struct {
 	slot     *backupjob.Slot
 }
 
-// openControl makes the socket. The server is of use without it, so what goes
-// wrong is logged.
+// openControl makes the socket. The server works without it, so errors are only logged.
 func (s *Server) openControl(source backupSource) {
 	c := &control{source: source, slot: s.backups, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
 	c.record = func(e *audit.Event) { s.audit.Later(audit.System, e) }
@@ -87,11 +86,12 @@ func (s *Server) openControl(source backupSource) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	c.stopping = stop
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /backup", c.backup)
-	mux.HandleFunc("POST "+systemTokensPath, c.systemTokens)
+	mux.HandleFunc("POST /backup", unlessStopping(c.backup))
+	mux.HandleFunc("POST "+systemTokensPath, unlessStopping(c.systemTokens))
 	mux.HandleFunc("POST "+logLevelPath, s.level.serve)
-	mux.HandleFunc("POST "+readyPath, s.readyz)
-	mux.HandleFunc("POST "+factsPath, s.serveFacts)
+	mux.HandleFunc("POST "+servedPath, unlessStopping(func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "served") }))
+	mux.HandleFunc("POST "+readyPath, evenStopping(s.readyz))
+	mux.HandleFunc("POST "+factsPath, evenStopping(s.serveFacts))
 	c.server = administrative(mux, s.log)
 	c.server.BaseContext = func(net.Listener) context.Context { return ctx }
 	s.control = c
@@ -149,14 +149,40 @@ func (c *control) serve() {
 	}
 }
 
-// stop ends a running backup and gives it a moment to report that to its client. A nil
-// control has nothing to stop.
+// cancel ends a running backup. From then on, only requests for the state of the server are
+// answered. A nil control has nothing to cancel.
+func (c *control) cancel() {
+	if c != nil {
+		c.stopping(errStopping)
+	}
+}
+
+// evenStopping serves requests also after cancel.
+func evenStopping(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { h(w, r.WithContext(context.WithoutCancel(r.Context()))) }
+}
+
+// unlessStopping refuses requests that come after cancel.
+func unlessStopping(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if errors.Is(context.Cause(r.Context()), errStopping) {
+			writeText(w, http.StatusServiceUnavailable, errStopping.Error())
+			return
+		}
+		h(w, r)
+	}
+}
+
+// servedPath answers as long as the server is not stopping: see isServed.
+const servedPath = "/served"
+
+// stop gives a cancelled backup a moment to report that to its client. A nil control has
+// nothing to stop.
 func (c *control) stop(ctx context.Context) {
 	if c == nil {
 		return
 	}
 	c.stopOnce.Do(func() {
-		c.stopping(errStopping)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 		defer cancel()
 		if c.server.Shutdown(ctx) != nil {

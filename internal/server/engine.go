@@ -61,7 +61,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mode openMo
 	options := pebbleOptions(cfg, o)
 	options.MustExist, options.OpenFiles = mustExist, files
 	//nolint:contextcheck // a store outlives the call that opens it
-	opened, err := openUnlocked(cfg.DataDir, func() (*pebblestore.Store, error) {
+	opened, err := openUnlocked(ctx, cfg.DataDir, func() (*pebblestore.Store, error) {
 		return pebblestore.Open(storeDir(cfg.DataDir), options)
 	})
 	if errors.Is(err, pebblestore.ErrMissing) {
@@ -135,8 +135,9 @@ func Renew(ctx context.Context, cfg config.Config) error {
 	return renewed.Close()
 }
 
-// reach gives the options where the servers are, for a user and for one of the
-// system account, with what each is asked for.
+// reach sets the prefix in the options, and the credentials of the NATS user, and the address
+// and credentials of the user of the system account. It returns the servers' address for the
+// NATS user.
 func reach(cfg *config.Config, no *natsstore.Options) (at string, err error) {
 	u, err := url.Parse(cfg.Store)
 	if err != nil {

@@ -2,11 +2,12 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"runtime"
 	"strings"
@@ -133,7 +134,7 @@ func addDirectory(f *doctor.Facts, what, dir string, cfg *config.Config) {
 		d.ReadOnly = err.Error()
 	}
 	f.Disks = append(f.Disks, d)
-	const others = 0o077 // a backup itself is private in any directory
+	const others = 0o007 // a backup itself is private in any directory
 	if what != doctor.DataDirectory {
 		return
 	}
@@ -268,11 +269,12 @@ func text(err error) string {
 }
 
 // Examine gathers the facts of the server with these settings, running or not. A running one
-// gathers them itself. It changes nothing. Settings with problems are facts as well.
-func Examine(ctx context.Context, cfg config.Config) (*doctor.Facts, error) {
+// gathers them itself; its admin listener may want one of the certificates. It changes
+// nothing. Settings with problems are facts as well.
+func Examine(ctx context.Context, cfg config.Config, certificates []tls.Certificate) (*doctor.Facts, error) {
 	cfg = cfg.Filled()
 	before := time.Now()
-	f, err := askFacts(ctx, &cfg)
+	f, err := askFacts(ctx, &cfg, certificates)
 	if err == nil {
 		after := time.Now()
 		behind := f.Clock.At.Sub(before.Add(after.Sub(before) / 2))
@@ -293,35 +295,34 @@ func Examine(ctx context.Context, cfg config.Config) (*doctor.Facts, error) {
 
 // askFacts asks the running server: on the control socket in its data directory, or, with a
 // store on NATS, on its admin listener.
-func askFacts(ctx context.Context, cfg *config.Config) (*doctor.Facts, error) {
+func askFacts(ctx context.Context, cfg *config.Config, certificates []tls.Certificate) (*doctor.Facts, error) {
 	f := new(doctor.Facts)
 	if cfg.Store == "" {
 		return f, askControl(ctx, cfg.DataDir, factsPath, nil, f)
 	}
-	switch {
-	case cfg.AdminOff():
+	if cfg.AdminOff() {
 		return nil, fmt.Errorf("%w: admin-listen is off, so a server cannot be asked", errNotRunning)
-	case cfg.AdminClientCAFile != "":
-		return nil, fmt.Errorf("%w: admin-client-ca-file admits only clients with a certificate, so a server cannot be asked", errNotRunning)
 	}
-	return f, askAdmin(ctx, cfg.AdminListen, f)
-}
-
-func askAdmin(ctx context.Context, address string, f *doctor.Facts) error {
-	at := url.URL{Scheme: "http", Host: reachableAt(address), Path: factsPath}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
-	if err != nil {
-		return err
-	}
-	response, err := new(http.Client).Do(request)
-	if err != nil {
-		return fmt.Errorf("%w: no server answers at admin-listen %s; one may run on another machine", errNotRunning, address)
+	response, err := AskAdmin(ctx, cfg, factsPath, certificates)
+	switch {
+	case errors.Is(err, ErrNoCertificate):
+		return nil, fmt.Errorf("%w: %w", errNotRunning, err)
+	case isAlert(err):
+		return nil, fmt.Errorf("%w: the server at admin-listen %s refused the client certificate (%w): set --client-cert-file to a certificate from one of the CAs in admin-client-ca-file", errNotRunning, cfg.AdminListen, cause(err))
+	case err != nil:
+		return nil, fmt.Errorf("%w: no server answers at admin-listen %s (%w); one may run on another machine", errNotRunning, cfg.AdminListen, cause(err))
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("what answers at admin-listen %s is not a server of this version (%s): correct admin-listen, or use the same version of porchlight as the server", address, response.Status)
+		return nil, fmt.Errorf("what answers at admin-listen %s is not a server of this version (%s): correct admin-listen, or use the same version of porchlight as the server", cfg.AdminListen, response.Status)
 	}
-	return json.NewDecoder(response.Body).Decode(f)
+	return f, json.NewDecoder(response.Body).Decode(f)
+}
+
+// isAlert reports whether the peer ended a TLS connection because of something that it was sent.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" // of crypto/tls
 }
 
 // examineStopped gathers the facts that are known without a server.

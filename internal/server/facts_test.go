@@ -1,12 +1,15 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +32,7 @@ import (
 // diagnose examines the server with these settings.
 func diagnose(t *testing.T, cfg config.Config) doctor.Report {
 	t.Helper()
-	f, err := server.Examine(t.Context(), cfg)
+	f, err := server.Examine(t.Context(), cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +67,7 @@ func plant(t *testing.T, st store.Store) {
 // in it. A directory that another process has open is a problem of its own.
 func TestDoctorStopped(t *testing.T) {
 	cfg := settings(t)
-	if _, err := server.Examine(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "holds no store; correct --data-dir") {
+	if _, err := server.Examine(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "holds no store; correct --data-dir") {
 		t.Errorf("a missing directory: %v", err)
 	}
 	if _, err := server.Init(t.Context(), cfg, testFounding); err != nil {
@@ -102,6 +105,11 @@ func TestDoctorStopped(t *testing.T) {
 	expect(t, &r, "backups", doctor.Problem, "the next one was due")
 	expect(t, &r, "disk", doctor.Warning, "is on the disk of the data directory")
 	expect(t, &r, "settings", doctor.Warning, "can read the data directory")
+	if err := os.Chmod(cfg.DataDir, 0o770); err != nil { // as Kubernetes makes a volume of a pod's group
+		t.Fatal(err)
+	}
+	r = diagnose(t, cfg)
+	expect(t, &r, "settings", doctor.OK, "files with secrets are private")
 	if text, err := json.Marshal(r); err != nil || strings.Contains(string(text), "secret-path") {
 		t.Errorf("%s, %v", text, err)
 	}
@@ -287,21 +295,86 @@ func TestDoctorNATS(t *testing.T) {
 	expect(t, &report, "nats", doctor.Problem, "cannot be used")
 }
 
-// TestFactsWhileDraining: a server answers for itself until it accepts no more requests.
+// TestFactsWhileDraining: a server answers for itself until it has stopped, also while it
+// waits for its last requests. Then it makes no more backups, and another server waits for it.
 func TestFactsWhileDraining(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
-	cfg.DrainDelay = 10 * time.Second
+	cfg.DrainTimeout = waitLimit
 	r := start(t, cfg, server.Options{})
-	r.stop(nil)
-	eventually(t, "the server says that it drains", func() bool {
-		f, err := server.Examine(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
+	finish := r.holdRequest(t)
+	r.stop(server.ErrInterrupted)
+	eventually(t, "the server accepts no connections", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+		if err == nil {
+			conn.Close()
 		}
-		if !f.Running || f.Store.Locked {
-			t.Fatalf("%+v", f)
-		}
-		return f.Draining
+		return err != nil
 	})
+	report := diagnose(t, cfg)
+	expect(t, &report, "server", doctor.Warning, "the server is shutting down")
+	expect(t, &report, "store", doctor.OK, "accepts updates")
+	if _, err := server.Ready(t.Context(), cfg.DataDir); err == nil || !strings.Contains(err.Error(), "not ready: the server is shutting down") {
+		t.Errorf("the health check: %v", err)
+	}
+	if _, err := (server.Backup{DataDir: cfg.DataDir, To: io.Discard}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "refused the backup: the server is stopping") {
+		t.Errorf("a backup: %v", err)
+	}
+	if _, err := server.SystemTokens(t.Context(), cfg, server.SystemTokenRequest{}); err == nil || !strings.Contains(err.Error(), "the server is stopping") {
+		t.Errorf("system tokens: %v", err)
+	}
+	next := make(chan error, 1)
+	go func() {
+		srv, err := server.New(cfg, server.Options{})
+		if err == nil {
+			err = srv.Run(stoppedContext())
+		}
+		next <- err
+	}()
+	eventually(t, "the next server waits", func() bool {
+		_, err := os.Stat(filepath.Join(cfg.DataDir, "backup.yield"))
+		return err == nil
+	})
+	finish()
+	for _, err := range []error{r.wait(t), <-next} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// holdRequest sends a request whose body ends with finish.
+func (r *running) holdRequest(t *testing.T) (finish func()) {
+	t.Helper()
+	body, end := io.Pipe()
+	begun, ended := make(chan struct{}), make(chan struct{})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL()+"/v1/users", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Authorization": "Bearer " + r.made.AccessToken, "Content-Type": "application/json", "Expect": "100-continue"} {
+		request.Header.Set(name, value)
+	}
+	go func() {
+		defer close(ended)
+		response, err := (&http.Transport{ExpectContinueTimeout: waitLimit, DisableKeepAlives: true}).RoundTrip(request)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		response.Body.Close()
+	}()
+	<-begun
+	return func() {
+		_ = end.Close() // it never fails
+		<-ended
+	}
+}
+
+// stoppedContext is that of a server that stops as soon as it runs.
+func stoppedContext() context.Context {
+	ctx, stop := context.WithCancelCause(context.Background())
+	stop(server.ErrInterrupted)
+	return ctx
 }

@@ -13,8 +13,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// newMeasure returns what measures the server, as GET /v1/health tells it. observer has seen
-// all requests.
+// newMeasure returns the function that collects the figures of GET /v1/health. observer has
+// seen all requests.
 func (s *Server) newMeasure(observer *wire.Observer) func(context.Context) (*api.ServerHealth, error) {
 	started := api.At(s.opts.Clock())
 	return func(ctx context.Context) (h *api.ServerHealth, err error) {

@@ -148,7 +148,7 @@ func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []hub.Clo
 	return revoked
 }
 
-// closeOf is why the streams of a token end that is refused with an error.
+// closeOf returns the close reason for streams whose token was refused with err.
 func closeOf(err error) hub.Close {
 	if errors.Is(err, auth.ErrSuspended) {
 		return hub.CloseSuspended

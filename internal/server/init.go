@@ -1,11 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -46,13 +49,19 @@ type Credentials struct {
 // ErrInitialised: the store has an account already.
 var ErrInitialised = errors.New("initialised already")
 
+// A FieldError refuses a field of a Founding.
+type FieldError = presence.FieldError
+
 // Init prepares the store of cfg for a server: it creates an account, its owner, and an
 // app with every scope. It does not change a store that has them, and completes an
-// interrupted Init.
+// interrupted Init. It returns a *FieldError before it creates anything.
 func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials, err error) {
 	cfg = cfg.Filled()
 	if problems := cfg.Check(); len(problems) > 0 {
 		return made, problems
+	}
+	if err := f.check(); err != nil {
+		return made, err
 	}
 	if err := createDataDir(&cfg); err != nil {
 		return made, err
@@ -76,7 +85,26 @@ func createDataDir(cfg *config.Config) error {
 		return nil
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("cannot create the data directory: %w; create the directory, owned by this user, then run init again, or choose another directory", err)
+		return fmt.Errorf("cannot create the data directory: %w; create it, owned by the user of the server, or choose another one with data-dir", err)
+	}
+	return nil
+}
+
+// checkDataDir says what to do if the data directory cannot be written to, or made. It creates nothing.
+func checkDataDir(cfg *config.Config) error {
+	if cfg.Store != "" {
+		return nil
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	err = writeError(dir)
+	for parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && dir != parent; parent = filepath.Dir(dir) {
+		dir, err = parent, writeError(parent)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use the data directory %s: %s is not writable by this user (%w); give the data directory to the user of the server, or choose another one with data-dir", cfg.DataDir, dir, err)
 	}
 	return nil
 }
@@ -95,13 +123,19 @@ func initialised(ctx context.Context, st store.Store, clock func() time.Time) (b
 // check reports what is wrong with a founding before any part of it is stored.
 func (f *Founding) check() error {
 	owner, app := f.owner(), auth.App{Name: f.AppName}
-	if err := (&directory.AccountChange{Name: &f.Account}).Check(); err != nil {
-		return err
+	return cmp.Or(
+		inField("account", (&directory.AccountChange{Name: &f.Account}).Check()),
+		inField("name", owner.Clean(new(directory.User))),
+		inField("app", app.Clean()),
+	)
+}
+
+// inField names the field of a Founding in err, which has that of an account, a user or an app.
+func inField(field string, err error) error {
+	if wrong, ok := errors.AsType[*FieldError](err); ok && wrong.Field != "email" {
+		return &FieldError{Field: field, Reason: wrong.Reason}
 	}
-	if err := owner.Clean(new(directory.User)); err != nil {
-		return err
-	}
-	return app.Clean()
+	return err
 }
 
 func (f *Founding) owner() directory.User {
@@ -110,9 +144,6 @@ func (f *Founding) owner() directory.User {
 }
 
 func found(ctx context.Context, st store.Store, f Founding) (Credentials, error) {
-	if err := f.check(); err != nil {
-		return Credentials{}, err
-	}
 	switch ready, err := initialised(ctx, st, time.Now); {
 	case err != nil:
 		return Credentials{}, err

@@ -57,6 +57,9 @@ func (s *Server) newLimits(most int) {
 		Name: "queue-delay", Setting: "max-queue-delay", Most: int(c.MaxQueueDelay / time.Millisecond), Unit: "milliseconds that requests wait", Shared: true,
 	}
 	s.limits.gate = overload.New(s.limits.delay, s.opts.Clock)
+	if s.limits.gate != nil && s.opts.Yield != nil {
+		s.limits.gate.Yield = s.opts.Yield
+	}
 	// Half of the processors remain for small requests.
 	s.limits.reads = quota.NewTurns((runtime.GOMAXPROCS(0)+1)/2, s.limits.waiting)
 }

@@ -46,8 +46,8 @@ func (f *logFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reopen goes on in the file that has the name now, which is made if there is
-// none. If it cannot be opened, the old one stays in use.
+// reopen opens the file by its name again, and creates it if necessary. If it cannot be
+// opened, the old one stays in use.
 func (f *logFile) reopen() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

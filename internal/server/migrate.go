@@ -147,7 +147,7 @@ func openSource(ctx context.Context, cfg *config.Config) (storeSource, error) {
 	}
 	source, err := pebblestore.OpenSource(storeDir(cfg.DataDir), pebblestore.Options{Logger: opts.Log})
 	if errors.Is(err, pebblestore.ErrLocked) {
-		if isServed(cfg.DataDir) {
+		if isServed(ctx, cfg.DataDir) {
 			err = fmt.Errorf("a server is running on the %s: stop it first", cfg.StoreDescription())
 		}
 		err = fmt.Errorf("%w: %w", ErrInUse, err)

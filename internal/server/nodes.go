@@ -47,6 +47,13 @@ func (s *Server) peers() tail.Nodes {
 	return s.members
 }
 
+// isPreferred reports whether this node is the one to do a piece of work that needs only one
+// node. When that node dies or drains, another one is preferred. Two nodes may do the work while
+// they disagree.
+func (s *Server) isPreferred(work string) bool {
+	return !isShared(s.store) || membership.Preferred(work, s.members.Serving()) == s.members.Self()
+}
+
 // usage is what the node has open. Before it is composed, that is nothing.
 func (s *Server) usage() membership.Usage {
 	if s.hub == nil {
@@ -64,7 +71,7 @@ func (s *Server) isolate() {
 
 // rejoin serves streams again. Whatever connections held as the earlier incarnation ends with
 // that one. If that is dead already, a sign-in may have been stored after its sessions were
-// looked for.
+// looked for. Streams are accepted last: a sign-in on one holds its session as id.
 func (s *Server) rejoin(id string) {
 	before := s.publisher.Holder()
 	s.publisher.HoldAs(id)
@@ -91,7 +98,7 @@ func (q *deadQueue) add(id string) {
 	wakeUp(q.wake)
 }
 
-func (q *deadQueue) take() (ids []string) {
+func (q *deadQueue) takeIDs() (ids []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ids, q.ids = q.ids, nil
@@ -99,7 +106,7 @@ func (q *deadQueue) take() (ids []string) {
 }
 
 // lateWrites is how long what a node sent before its death may be on its way to the store: a
-// machine that was cut off sends it again for a minute or two, also after the process ended.
+// machine that was cut off sends it again for a minute or two, even after the process ended.
 const lateWrites = 5 * time.Minute
 
 // follow calls end with the runs that were added, when there are more, and once more later: a
@@ -109,7 +116,7 @@ func (q *deadQueue) follow(ctx context.Context, end func([]string) error) {
 	var ids []string
 	var later <-chan time.Time
 	for {
-		if more := q.take(); len(more) > 0 {
+		if more := q.takeIDs(); len(more) > 0 {
 			ids, later = append(ids, more...), time.After(lateWrites)
 			if end(ids) != nil {
 				return

@@ -78,7 +78,7 @@ func offline(ctx context.Context, cfg config.Config, work func(*auth.Authority, 
 	opts := Options{}.withDefaults()
 	st, err := openEngine(ctx, &cfg, &opts, openExclusively, 0)
 	switch {
-	case errors.Is(err, pebblestore.ErrLocked) && isServed(cfg.DataDir):
+	case errors.Is(err, pebblestore.ErrLocked) && isServed(ctx, cfg.DataDir):
 		return fmt.Errorf("%w: a server is running on the %s", ErrInUse, cfg.StoreDescription())
 	case errors.Is(err, pebblestore.ErrLocked), errors.Is(err, natsstore.ErrLeaseHeld):
 		return fmt.Errorf("%w: %w", ErrInUse, err)

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -51,7 +50,7 @@ func (s *Server) parts() []*part {
 		all = append(all, &part{name: "messages of nodes", start: s.messages.run}, &part{name: "account limits over nodes", start: s.accountUsage.Run})
 	}
 	if s.limits.gate != nil {
-		all = append(all, &part{name: "overload", start: s.watchQueue})
+		all = append(all, &part{name: "overload", start: s.watchQueues})
 	}
 	if s.telemetry != nil {
 		all = append(all, &part{name: "telemetry", start: s.telemetry.Run})
@@ -81,27 +80,21 @@ func (s *Server) parts() []*part {
 }
 
 // endEarlier ends the sessions that connections to earlier runs of this node held, and whose
-// clients have not come back. On a store with several nodes, others may hold theirs.
+// clients have not come back. On a store with several nodes, it asks members about each holder
+// in the records: a node may have died, and its tombstone expired, while no node ran.
 func (s *Server) endEarlier(ctx context.Context) error {
-	if !isShared(s.store) {
+	if isShared(s.store) {
+		s.publisher.FindHolders(ctx, func(holder string) { s.members.Dead(holder) })
+	} else {
 		s.publisher.EndEarlier(ctx)
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// watchQueue measures how long requests wait, and refuses some while it is too long.
-func (s *Server) watchQueue(ctx context.Context) error {
-	if s.opts.QueueProbe != nil {
-		s.limits.gate.Run(ctx, s.opts.QueueProbe)
-		return nil
-	}
-	pipe, err := overload.OpenPipe()
-	if err != nil {
-		return err
-	}
-	defer pipe.Close()
-	s.limits.gate.Run(ctx, pipe.Probe)
+// watchQueues measures how long requests wait, and limits how many may wait.
+func (s *Server) watchQueues(ctx context.Context) error {
+	s.limits.gate.Run(ctx)
 	return nil
 }
 
@@ -119,10 +112,20 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
+// requestTime is longer than any request that changes a user takes.
+const requestTime = 30 * time.Second
+
 // logProfiles logs the directory changes that an earlier run made but did not log before
 // it ended. After a failure, the next start or the next change logs them.
 func (s *Server) logProfiles(ctx context.Context) error {
-	if err := s.provisioner.LogProfiles(ctx); err != nil && ctx.Err() == nil {
+	wait := func() {
+		if isShared(s.store) {
+			ctx, cancel := context.WithTimeout(ctx, requestTime)
+			defer cancel()
+			<-ctx.Done()
+		}
+	}
+	if err := s.provisioner.LogProfiles(ctx, wait); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "user changes from an earlier run could not be written to the commit log", slog.Any("err", err))
 	}
 	return nil
@@ -209,7 +212,7 @@ func (s *Server) Run(ctx context.Context) error {
 		timeout = s.config.DrainTimeout
 	}
 	s.finish(ctx, running, timeout)
-	s.cutOff()
+	s.cutOff(ctx)
 	end()
 	if names := running.wait(endTimeout); len(names) > 0 {
 		s.log.ErrorContext(ctx, "shutdown timed out waiting for background tasks", slog.Any("tasks", names))
@@ -257,7 +260,7 @@ func (s *Server) drain(ctx context.Context) error {
 // finish accepts no more requests, and lets every part finish its work.
 func (s *Server) finish(ctx context.Context, running *running, timeout time.Duration) {
 	s.draining.Store(true)
-	s.control.stop(ctx)
+	s.control.cancel()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	running.stop(ctx)
@@ -271,12 +274,13 @@ func (s *Server) finishRequests(ctx context.Context) {
 }
 
 // cutOff closes the listeners and their remaining connections.
-func (s *Server) cutOff() {
+func (s *Server) cutOff(ctx context.Context) {
 	_ = s.public.Close() // its listener may be closed already
 	s.plain.close()
 	if s.internal != nil {
 		_ = s.internal.Close() // likewise
 	}
+	s.control.stop(ctx)
 }
 
 func (s *Server) storeFailure(ctx context.Context) error {

@@ -38,7 +38,6 @@ import (
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/membership"
-	"porchlight.dev/porchlight/internal/overload"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
@@ -63,8 +62,8 @@ type Options struct {
 	// Watchdog is how long systemd waits for a keepalive before it restarts the
 	// server; 0: it expects none.
 	Watchdog time.Duration
-	// QueueProbe measures how long requests wait; nil: a pipe does. Tests replace it.
-	QueueProbe overload.Probe
+	// Yield waits for the turn of a request; nil: runtime.Gosched. Tests replace it.
+	Yield func()
 	// Levels of formats that the node reads; zero: those of this version. Tests lower them.
 	Levels membership.Levels
 	// NodeTimes are how long it takes until nodes are isolated or dead. Tests shorten them.

@@ -53,6 +53,9 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return nil, problems
 	}
+	if err := checkDataDir(&cfg); err != nil {
+		return nil, err
+	}
 	s := &Setup{config: cfg, log: opts.Log, systemd: supervisor{opts.NotifySocket, opts.Log}, watchdog: opts.Watchdog, code: newSetupCode(), made: make(chan struct{})}
 	s.http = hardened(s.routes(), opts.Timeouts, s.log)
 	s.http.Protocols.SetHTTP1(true)

@@ -120,6 +120,19 @@ func TestSetupStopped(t *testing.T) {
 	}
 }
 
+// TestSetupWithoutDirectory: nobody fills in a form whose result could not be stored.
+func TestSetupWithoutDirectory(t *testing.T) {
+	cfg := settings(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg.DataDir = filepath.Join(file, "data")
+	if _, err := server.NewSetup(cfg, server.Options{}); err == nil || !strings.Contains(err.Error(), "data is not writable by this user (not a directory); give") {
+		t.Errorf("NewSetup: %v", err)
+	}
+}
+
 // TestSetupAndInit: an account that was made elsewhere meanwhile ends the page, so that the
 // server starts with it.
 func TestSetupAndInit(t *testing.T) {

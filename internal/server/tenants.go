@@ -11,7 +11,7 @@ import (
 )
 
 // newTenants makes the registry of accounts.
-func (s *Server) newTenants(dir *directory.Directory, authority *auth.Authority, recorder audit.Recorder, exclusive bool) *tenant.Registry {
+func (s *Server) newTenants(dir *directory.Directory, authority *auth.Authority, recorder audit.JointRecorder, exclusive bool) *tenant.Registry {
 	grace := 2 * auth.MaxStale
 	if exclusive {
 		grace = time.Second // for requests that are running
@@ -21,6 +21,6 @@ func (s *Server) newTenants(dir *directory.Directory, authority *auth.Authority,
 	}
 	return tenant.New(tenant.Parts{
 		Store: s.store, Directory: dir, Authority: authority, Provisioner: s.provisioner, Subscriptions: s.webhooks.subscriptions,
-		Eraser: s.consumers, Audit: recorder, Plans: zoomapi.PlanNames(), Grace: grace, Clock: s.opts.Clock, Log: s.log,
+		Eraser: s.consumers, Audit: recorder, Plans: zoomapi.PlanNames(), Grace: grace, Clock: s.opts.Clock, Log: s.log, Preferred: s.isPreferred,
 	})
 }

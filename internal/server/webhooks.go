@@ -10,6 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/eventsocket"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/seal"
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -24,12 +25,12 @@ type webhooks struct {
 }
 
 // newWebhooks builds them.
-func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority, exclusive bool) webhooks {
+func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority) webhooks {
 	clock := s.opts.Clock
 	catalog := webhook.Catalog{Forms: s.eventForms(), Profiles: []webhook.Profile{webhook.Durable(), zoomapi.EventProfile()}}
 	client := egress.NewClient(egress.Options{Allow: s.config.WebhookNetworks(), Setting: "webhook-allow", Connections: s.descriptors.outgoing})
 	subscriptions := &webhook.Registry{
-		Catalog: catalog, Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Exclusive: exclusive,
+		Catalog: catalog, Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Nodes: s.peers(),
 	}
 	sender := &webhook.HTTPSender{
 		Catalog: catalog, Client: client, Secrets: subscriptions.SecretsOf,
@@ -38,9 +39,13 @@ func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority
 	subscriptions.Validate = sender.Validate
 	subscriptions.HasApp, subscriptions.Consented = authority.HasApp, authority.Consented
 	authority.OnGrantEnd(subscriptions.EndConsent)
+	var messenger store.Messenger
+	if isShared(s.store) {
+		messenger, _ = s.store.(store.Messenger)
+	}
 	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{
-		Catalog: catalog, Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
-		People: webhook.NewPeople(dir, s.store, clock), Sender: sender, Clock: clock, Log: s.log,
+		Catalog: catalog, Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth, SetReplay: subscriptions.SetReplay,
+		People: webhook.NewPeople(dir, s.store, clock), Sender: sender, Clock: clock, Log: s.log, Messenger: messenger,
 	})
 	sockets := &eventsocket.Sockets{Access: authority, Quotas: s.limits.guard, Clock: clock, Log: s.log}
 	return webhooks{client, subscriptions, sender, deliverer, sockets}

@@ -82,11 +82,12 @@ func (s *Server) compose() {
 		Store: s.store, Policy: policyOf(&s.config, isShared(s.store)), Known: known, Clock: clock, Log: s.log, Holder: s.members.Self(),
 	})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
-	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
-	s.webhooks = s.newWebhooks(dir, authority, exclusive)
+	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Nodes: s.peers()}
+	s.webhooks = s.newWebhooks(dir, authority)
 	s.consumers = tail.New(tail.Options{Store: s.store, Nodes: s.peers(), Clock: clock, Log: s.log},
 		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
+	s.erasures.Preferred = s.isPreferred
 	s.erasures.OnDone = func(e *erasure.Erasure) {
 		s.audit.Later(e.User.Account, &audit.Event{Action: "erasure.complete", Target: "user/" + string(e.User.ID)})
 	}

@@ -182,7 +182,7 @@ func (r *Registry) Complete(ctx context.Context) (wait time.Duration, err error)
 			switch {
 			case err != nil: // the others must not wait for it
 				r.Log.ErrorContext(ctx, "deletion of an account cannot be read", slog.String("account", after), slog.Any("err", err))
-			case !d.Done.IsZero():
+			case !d.Done.IsZero() || !r.isPreferred(d.Account):
 			case r.remaining(&d) > 0:
 				wait = earlier(wait, r.remaining(&d))
 			default:
@@ -195,6 +195,10 @@ func (r *Registry) Complete(ctx context.Context) (wait time.Duration, err error)
 			return wait, nil
 		}
 	}
+}
+
+func (r *Registry) isPreferred(account presence.AccountID) bool {
+	return r.Preferred == nil || r.Preferred(deletionCollection+"/"+string(account))
 }
 
 func earlier(a, b time.Duration) time.Duration {
@@ -380,14 +384,27 @@ func (r *Registry) deleteDocuments(ctx context.Context, d *Deletion) error {
 	if err != nil {
 		return err
 	}
-	if d.Counts.Documents += own + about; own+about == 0 {
-		e := &audit.Event{Action: "account.deleted", Target: "account/" + string(d.Account), After: audit.Fields{"counts": d.Counts}}
-		if err := r.Audit.Record(ctx, system, e); err != nil {
-			return err
-		}
-		d.Phase, d.Done = PhaseDone, r.now()
+	if own+about == 0 {
+		return r.finish(ctx, d)
 	}
+	d.Counts.Documents += own + about
 	return r.save(ctx, d)
+}
+
+// finish records the end of a deletion in the report and in the audit log of the server, in
+// one write: another node, or this one after a crash, does not record it again.
+func (r *Registry) finish(ctx context.Context, d *Deletion) error {
+	done := *d
+	done.Phase, done.Done = PhaseDone, r.now()
+	e := &audit.Event{Action: "account.deleted", Target: "account/" + string(d.Account), After: audit.Fields{"counts": d.Counts}}
+	err := r.Audit.RecordWith(ctx, system, e, done.doc())
+	if errors.Is(err, store.ErrConflict) {
+		return errTaken
+	}
+	if err == nil {
+		*d = done
+	}
+	return err
 }
 
 // namesAccount reports whether a document of the system is about an account: its key begins

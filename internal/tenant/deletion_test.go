@@ -129,6 +129,15 @@ func documents(t *testing.T, st store.Store, account presence.AccountID) map[str
 	return all
 }
 
+// recorded is how often the audit log of the server has the end of a deletion.
+func recorded(t *testing.T, st store.Store) (n int) {
+	t.Helper()
+	for _, value := range documents(t, st, "") {
+		n += strings.Count(value, `"account.deleted"`)
+	}
+	return n
+}
+
 // TestDeletionSurvivesCrashes: a server that crashes again and again, each time a little
 // later, completes a deletion. The report counts what there was, nothing of the account is
 // left, and another account is as before.
@@ -163,6 +172,9 @@ func TestDeletionSurvivesCrashes(t *testing.T) {
 			if d.Phase != tenant.PhaseDone || d.Counts.Users != 3 || d.Counts.Apps != 1 || d.Counts.Records != 4 || d.Counts.Tokens < 2 || d.Counts.AuditEvents < 4 || d.Counts.Documents == 0 {
 				t.Errorf("the report is %+v", d)
 			}
+			if n := recorded(t, st); n != 1 {
+				t.Errorf("the deletion is recorded %d times", n)
+			}
 			if left := documents(t, st, gone); len(left) > 0 {
 				t.Errorf("left of the account: %v", left)
 			}
@@ -181,5 +193,65 @@ func TestDeletionSurvivesCrashes(t *testing.T) {
 				t.Errorf("another account has %d documents, had %d", len(after), len(before))
 			}
 		})
+	}
+}
+
+// A late store has something happen before the end of a deletion is recorded.
+type late struct {
+	store.Store
+	before func()
+}
+
+func (l *late) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	if before := l.before; before != nil && strings.Contains(string(docs[0].Value), `"account.deleted"`) {
+		l.before = nil
+		before()
+	}
+	return l.Store.Write(ctx, account, docs...)
+}
+
+// TestTwoNodesDelete: the end of a deletion is recorded once, although another node completes
+// it at the same time.
+func TestTwoNodesDelete(t *testing.T) {
+	clock := apptest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
+	st := enginetest.Open(t, clock.Now)
+	there, people := node(t, st, clock)
+	slow := &late{Store: st}
+	slow.before = func() {
+		if _, err := there.Complete(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	here, _ := node(t, slow, clock)
+	gone := found(t, there, people, "acme")
+	_, err := there.Delete(t.Context(), &audit.Actor{}, gone)
+	apptest.Check(t, err)
+	_, err = here.Complete(t.Context())
+	apptest.Check(t, err)
+	if d, err := here.Deletion(t.Context(), gone); err != nil || d.Done.IsZero() || slow.before != nil {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	if n := recorded(t, st); n != 1 {
+		t.Errorf("recorded %d times", n)
+	}
+}
+
+// TestOneNodeDeletes: a deletion is left to the node that it falls to, until it falls to this
+// one.
+func TestOneNodeDeletes(t *testing.T) {
+	clock := apptest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))
+	st := enginetest.Open(t, clock.Now)
+	r, people := node(t, st, clock)
+	preferred := false
+	r.Preferred = func(string) bool { return preferred }
+	gone := found(t, r, people, "acme")
+	_, err := r.Delete(t.Context(), &audit.Actor{}, gone)
+	apptest.Check(t, err)
+	for _, preferred = range []bool{false, true} {
+		_, err := r.Complete(t.Context())
+		apptest.Check(t, err)
+		if d, err := r.Deletion(t.Context(), gone); err != nil || d.Done.IsZero() == preferred {
+			t.Errorf("preferred: %t, %+v, %v", preferred, d, err)
+		}
 	}
 }

@@ -32,7 +32,7 @@ import (
 // system is the account of the documents and the audit log of the server itself.
 const system presence.AccountID = ""
 
-// Parts are what a Registry needs. Set all fields.
+// Parts are what a Registry needs. Set all fields but the optional ones.
 type Parts struct {
 	Store         store.Store
 	Directory     *directory.Directory
@@ -40,13 +40,16 @@ type Parts struct {
 	Provisioner   *provision.Provisioner
 	Subscriptions *webhook.Registry
 	Eraser        erasure.Eraser
-	Audit         audit.Recorder
+	Audit         audit.JointRecorder
 	// Plans are the words of the plans that an account can have.
 	Plans []string
 	// Grace is how long other nodes may still accept a token of a deleted account.
 	Grace time.Duration
 	Clock func() time.Time
 	Log   *slog.Logger
+	// Preferred reports whether this node is the one to delete an account. Nodes may
+	// disagree for a time. Nil: there are no other nodes.
+	Preferred func(work string) bool
 }
 
 // A Registry manages accounts.
