@@ -77,7 +77,8 @@ func (m *Members) tombstone(id string, p *peer) store.Doc {
 // A reading is all documents, as read at one time.
 type reading struct {
 	at    time.Time // before
-	asked []string  // incarnations that somebody had asked for by then
+	took  time.Duration
+	asked []string // incarnations that somebody had asked for by then
 	nodes map[string]store.Doc
 	level *store.Doc // nil: none
 }
@@ -100,6 +101,7 @@ func (m *Members) read(ctx context.Context) (*reading, error) {
 			}
 		}
 		if len(docs) < listPage {
+			r.took = time.Since(r.at)
 			return r, nil
 		}
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 // RaiseAfter is how long every live node must have read the next level before the level
-// rises by itself: as long, the version before can be installed again.
+// rises by itself: until then the earlier version can be installed again.
 const RaiseAfter = 10 * time.Minute
 
 // Levels are a range of levels that a node reads.
@@ -158,7 +158,8 @@ func (m *Members) raiseTo(ctx context.Context, read *reading, level int) error {
 // Upgrade raises the level at once as far as every live node reads it, and returns it. It
 // returns ErrNotUnderstood with the node that prevents the next one.
 func (m *Members) Upgrade(ctx context.Context) (int, error) {
-	defer m.rounds.take()()
+	m.rounds.lock()
+	defer m.rounds.unlock()
 	for {
 		read, err := m.read(ctx)
 		if err != nil {

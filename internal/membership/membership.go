@@ -33,7 +33,7 @@ import (
 const (
 	// Interval is how often a node beats and reads the beats of all nodes.
 	Interval = time.Second
-	// DeadAfter is the silence after which a node is declared dead.
+	// DeadAfter is the shortest time after its end at which a node is declared dead.
 	DeadAfter = 30 * time.Second
 	// IsolatedAfter is how long the beats of a node may lack an acknowledgement before it
 	// sends its clients elsewhere. It is well above the duration of an election, and leaves
@@ -94,6 +94,11 @@ func (t Times) withDefaults() Times {
 	return Times{cmp.Or(t.Interval, Interval), cmp.Or(t.IsolatedAfter, IsolatedAfter), cmp.Or(t.DeadAfter, DeadAfter)}
 }
 
+// verdictAfter is the silence after which a node is declared dead. A node may end just before
+// it would have beaten again: an interval after its last beat, or a little more if the store was
+// slower to answer it than before.
+func (t Times) verdictAfter() time.Duration { return t.DeadAfter + t.Interval*5/4 }
+
 // suspectAfter is the silence after which a node is shown as suspected.
 func (t Times) suspectAfter() time.Duration { return t.DeadAfter / 2 }
 
@@ -108,14 +113,14 @@ type Members struct {
 	// are not acknowledged or it was declared dead. Its incarnation is given up.
 	OnIsolated func()
 	// OnRejoined is called when the node serves again after OnIsolated, as a new incarnation.
-	// Whatever was bound to the one before ends with that one.
+	// Whatever was bound to the earlier one ends with it.
 	OnRejoined func(id string)
 
 	changed chan struct{} // one element: something for the loop of Run to do at once
 
 	// Taken in this order, before mu. They are held while the store or a callback is called.
-	rounds    turn // from a reading to the last write that depends on it
-	switching turn // while the incarnation changes: OnRejoined comes after OnIsolated
+	rounds    chanLock // from a reading to the last write that depends on it
+	switching chanLock // while the incarnation changes: OnRejoined comes after OnIsolated
 
 	mu      sync.Mutex // guards the fields below
 	self    incarnation
@@ -142,13 +147,13 @@ type incarnation struct {
 	givenUp   bool   // it never beats again
 }
 
-// A turn is a lock. Tests in fake time can wait for it, unlike for a mutex.
-type turn chan struct{}
+// A chanLock is a lock. Tests in fake time can wait for it, unlike for a mutex.
+type chanLock chan struct{}
 
-func (t turn) take() (release func()) {
-	t <- struct{}{}
-	return func() { <-t }
-}
+func newChanLock() chanLock { return make(chanLock, 1) }
+
+func (l chanLock) lock()   { l <- struct{}{} }
+func (l chanLock) unlock() { <-l }
 
 // A moment is an instant of this machine.
 type moment struct {
@@ -185,7 +190,7 @@ func New(o Options) *Members {
 	o.Times = o.Times.withDefaults()
 	return &Members{
 		opts: o, OnDead: func(string) {}, OnIsolated: func() {}, OnRejoined: func(string) {},
-		changed: make(chan struct{}, 1), left: make(chan struct{}), rounds: make(turn, 1), switching: make(turn, 1),
+		changed: make(chan struct{}, 1), left: make(chan struct{}), rounds: newChanLock(), switching: newChanLock(),
 		peers: make(map[string]*peer), dead: make(map[string]bool), asked: make(map[string]bool), logged: make(map[string]struct{}),
 	}
 }
@@ -193,7 +198,8 @@ func New(o Options) *Members {
 // Join registers this run, before the node serves anybody. It returns a LevelError, and
 // changes nothing, if the node cannot read what others write.
 func (m *Members) Join(ctx context.Context) error {
-	defer m.rounds.take()()
+	m.rounds.lock()
+	defer m.rounds.unlock()
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := m.registerAgain(ctx); err != nil {
@@ -327,7 +333,7 @@ func (m *Members) wake() {
 	}
 }
 
-// State is how a node looks from this one.
+// State is the state of a node as this node sees it.
 type State string
 
 // The states.
@@ -463,7 +469,8 @@ func (m *Members) watchIsolation(ctx context.Context) {
 // giveUp ends the present incarnation of this node: sessions bound to it can be bound anew
 // elsewhere, and those that are not end when it is declared dead.
 func (m *Members) giveUp(ctx context.Context, why string) {
-	defer m.switching.take()()
+	m.switching.lock()
+	defer m.switching.unlock()
 	m.mu.Lock()
 	if m.self.givenUp {
 		m.mu.Unlock()

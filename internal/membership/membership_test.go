@@ -37,13 +37,53 @@ func TestDeath(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, n := range []*node{a, b} {
-			w.within(n.name, n.when("dead", id), killed+membership.DeadAfter-membership.Interval, killed+membership.DeadAfter+3*membership.Interval)
+			w.within(n.name, n.when("dead", id), killed+membership.DeadAfter, killed+membership.DeadAfter+3*membership.Interval)
 			if !n.Dead(id) || slices.Contains(n.Live(), id) || len(n.Live()) != 2 {
 				t.Errorf("%s: %v", n.name, n.Live())
 			}
 		}
 		w.never("isolated")
 	})
+}
+
+// TestNotDeadTooEarly: a node that is killed just before it would have beaten again is declared
+// dead 30 to 33 s later, and what three calls take, whenever and however often the others look.
+func TestNotDeadTooEarly(t *testing.T) {
+	for seed := range uint64(200) {
+		simulate(t, func(w *world) {
+			upTo, jitter := upToRandom(seed, 1), upToRandom(seed, 2) // the nodes call jitter
+			w.jitter = func() time.Duration { return jitter(100 * time.Millisecond) }
+			a := w.start("a")
+			time.Sleep(upTo(membership.Interval))
+			b := w.start("b")
+			time.Sleep(10 * time.Second)
+			last := lastBeat(b)
+			for lastBeat(b) == last || w.elapsed()-lastBeat(b) < membership.Interval*9/10 {
+				time.Sleep(time.Millisecond)
+			}
+			b.kill()
+			killed := w.elapsed()
+			for w.elapsed() < killed+time.Minute {
+				time.Sleep(upTo(2 * time.Second))
+				if seed%2 == 0 {
+					a.Leave(w.Context()) // it looks at once
+				}
+			}
+			w.within("dead", a.when("dead", b.Self()), killed+membership.DeadAfter, killed+membership.DeadAfter+3*membership.Interval+300*time.Millisecond)
+		})
+	}
+}
+
+// upToRandom returns a function for random durations.
+func upToRandom(seed, stream uint64) func(time.Duration) time.Duration {
+	random := rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // no secret
+	return func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
+}
+
+// lastBeat is when the newest beat of n was stored.
+func lastBeat(n *node) time.Duration {
+	beats := n.w.writes(n.Self(), false)
+	return beats[len(beats)-1]
 }
 
 // TestBeatBeforeTombstone: a beat that arrives while the verdict is on its way wins.

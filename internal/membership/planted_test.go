@@ -25,8 +25,8 @@ type plantedBug struct {
 var plantedBugs = []plantedBug{
 	{
 		"no-tombstone", "a node is dead as soon as it was silent for too long", "round.go",
-		"		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {\n",
-		"		if p.silent >= m.opts.Times.DeadAfter && !m.dead[id] && planted(`no-tombstone`) { m.dead[id] = true; go m.OnDead(id) }\n		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {\n",
+		"		if p.silent >= m.opts.Times.verdictAfter() && !p.value.dead() {\n",
+		"		if p.silent >= m.opts.Times.verdictAfter() && !m.dead[id] && planted(`no-tombstone`) { m.dead[id] = true; go m.OnDead(id) }\n		if p.silent >= m.opts.Times.verdictAfter() && !p.value.dead() {\n",
 		"TestBeatBeforeTombstone", "is dead without a tombstone",
 	},
 	{

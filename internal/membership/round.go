@@ -12,7 +12,8 @@ import (
 
 // round reads all beats, declares those dead that were silent for too long, and beats.
 func (m *Members) round(ctx context.Context) error {
-	defer m.rounds.take()()
+	m.rounds.lock()
+	defer m.rounds.unlock()
 	read, err := m.read(ctx)
 	if err != nil {
 		m.interrupt()
@@ -23,7 +24,7 @@ func (m *Members) round(ctx context.Context) error {
 	}
 	m.checkSelf(ctx, read)
 	m.reportDead()
-	m.answer(read)
+	m.reportUnknownDead(read)
 	return errors.Join(m.declareDead(ctx), m.raise(ctx, read), m.beat(ctx))
 }
 
@@ -49,7 +50,7 @@ func (m *Members) observe(read *reading) error {
 		if id == m.self.id && !m.self.givenUp {
 			continue
 		}
-		m.observePeer(id, &doc, read.at, step)
+		m.observePeer(id, &doc, read, step)
 	}
 	for id := range m.peers {
 		if _, ok := read.nodes[id]; !ok {
@@ -97,17 +98,15 @@ func (m *Members) step(at time.Time) time.Duration {
 	return min(at.Sub(last), 2*interval)
 }
 
-func (m *Members) observePeer(id string, doc *store.Doc, at time.Time, step time.Duration) {
+// observePeer counts silence from the end of the reading that found the newest beat, which may
+// have been stored during that reading.
+func (m *Members) observePeer(id string, doc *store.Doc, read *reading, step time.Duration) {
 	p := m.peers[id]
-	if p == nil {
-		m.peers[id] = &peer{value: m.decode(doc), version: doc.Version, moved: at, first: true}
-		return
-	}
-	if p.version == doc.Version {
+	if p != nil && p.version == doc.Version {
 		p.silent += step
 		return
 	}
-	*p = peer{value: m.decode(doc), version: doc.Version, moved: at}
+	m.peers[id] = &peer{value: m.decode(doc), version: doc.Version, moved: read.at, first: p == nil, silent: -min(read.took, callTimeout)}
 }
 
 // checkSelf gives the incarnation up if another node has declared it dead.
@@ -124,9 +123,9 @@ func (m *Members) checkSelf(ctx context.Context, read *reading) {
 	}
 }
 
-// answer reports those dead of whom somebody asked and who have no document: an incarnation
-// has one before it holds anything, until its tombstone expires.
-func (m *Members) answer(read *reading) {
+// reportUnknownDead reports as dead each requested incarnation that has no document: an
+// incarnation has one before it holds anything, until its tombstone expires.
+func (m *Members) reportUnknownDead(read *reading) {
 	for _, id := range read.asked {
 		m.mu.Lock()
 		delete(m.asked, id)
@@ -140,12 +139,12 @@ func (m *Members) answer(read *reading) {
 }
 
 // declareDead stores a tombstone over the last beat of each node that was silent for too
-// long. What comes of it, the next reading tells.
+// long. The next reading shows whether the write succeeded.
 func (m *Members) declareDead(ctx context.Context) error {
 	m.mu.Lock()
 	silent := make(map[string]peer)
 	for id, p := range m.peers {
-		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {
+		if p.silent >= m.opts.Times.verdictAfter() && !p.value.dead() {
 			silent[id] = *p
 		}
 	}
@@ -193,7 +192,7 @@ func (m *Members) beat(ctx context.Context) error {
 	err := m.write(ctx, m.beatDoc(&n))
 	if err != nil {
 		if conflict(err) {
-			return nil // an earlier beat arrived late, or a tombstone was quicker: the next reading tells
+			return nil // an earlier beat arrived late, or a tombstone was quicker: the next reading shows which
 		}
 		m.interrupt()
 		return err
@@ -224,7 +223,8 @@ func (m *Members) rejoin(ctx context.Context) error {
 	if err := m.registerAgain(ctx); err != nil {
 		return err
 	}
-	defer m.switching.take()()
+	m.switching.lock()
+	defer m.switching.unlock()
 	id := m.Self()
 	m.opts.Log.InfoContext(ctx, "this node serves again", slog.String("node", id), slog.String("before", before))
 	m.OnRejoined(id)

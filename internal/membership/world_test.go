@@ -3,6 +3,7 @@ package membership_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,8 +27,9 @@ type world struct {
 	nodes []*node
 
 	mu      sync.Mutex
-	down    bool // the store has no quorum
-	reads   bool // and answers reads nevertheless
+	down    bool                 // the store has no quorum
+	reads   bool                 // and answers reads nevertheless
+	jitter  func() time.Duration // what a call takes more than latency; nil: nothing
 	docs    map[store.Key]store.Doc
 	seq     int
 	history []stored
@@ -68,6 +70,15 @@ func (w *world) setDown(down, reads bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.down, w.reads = down, reads
+}
+
+func (w *world) extra() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.jitter == nil {
+		return 0
+	}
+	return w.jitter()
 }
 
 func (w *world) refuses(read bool) bool {
@@ -278,7 +289,10 @@ func (n *node) call(ctx context.Context, read bool, do func() error) error {
 	if frozen, _, _ := n.state(); frozen != nil {
 		<-frozen // a process that is paused sees no timeout
 	}
-	time.Sleep(latency)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err() // one that was killed sends nothing more
+	}
+	time.Sleep(latency + n.w.extra())
 	_, cut, deaf := n.state()
 	if cut || n.w.refuses(read) {
 		select {

@@ -11,11 +11,11 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// guestEvery is how often a node looks whether a session that a connection of its own shares
-// with one to another node is still held: well within Grace.
+// guestEvery is how often a node checks a session that a connection to it shares with a
+// connection to another node: whether that node still holds it. It is well within Grace.
 const guestEvery = 10 * time.Second
 
-// releaseRetry is when a release or an idle edge that failed is tried again.
+// releaseRetry is how long after a failure a release or an idle edge is tried again.
 const releaseRetry = time.Second
 
 // bindings are the sessions that connections of this node hold. One goroutine waits for
@@ -36,7 +36,7 @@ type heldSession struct {
 	id   presence.SessionID
 }
 
-// A held session. Its fields are guarded by bindings.mu.
+// A held is a session that this node holds. Its fields are guarded by bindings.mu.
 type held struct {
 	heldSession
 	bindings []*Binding // none: it is to be released
@@ -111,7 +111,7 @@ func (s *bindings) make(key heldSession) *held {
 	return h
 }
 
-// drop forgets a held session. The caller has mu.
+// drop removes a held session. The caller has mu.
 func (s *bindings) drop(h *held) {
 	s.arm(h, 0)
 	rest := slices.DeleteFunc(s.held[h.user], func(other *held) bool { return other == h })
@@ -251,8 +251,8 @@ func (s *bindings) holds(key heldSession) bool {
 	return h != nil && len(h.bindings) > 0
 }
 
-// forget drops a session that was released.
-func (s *bindings) forget(key heldSession) {
+// dropReleased drops a session that was released.
+func (s *bindings) dropReleased(key heldSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.find(key); h != nil && len(h.bindings) == 0 {
@@ -275,8 +275,8 @@ func (s *bindings) releaseLater(u store.User, holder string, at presence.Instant
 	}
 }
 
-// Observe is given records as they become durable, in the order of the log, also those
-// that other nodes wrote: it is how a connection learns that its session has ended. No
+// Observe is given records as they become durable, in the order of the log, including
+// those that other nodes wrote: it is how a connection learns that its session has ended. No
 // record depends on it: whatever this node writes of a session names it as the holder.
 func (p *Publisher) Observe(records []store.Record) {
 	for i := range records {
@@ -351,7 +351,7 @@ func (s *bindings) reconcile(u store.User, state *presence.State, holder string,
 			s.drop(h)
 		}
 	}
-	s.adopt(u, state, holder, now)
+	s.scheduleRelease(u, state, holder, now)
 	return lost, why
 }
 
@@ -386,9 +386,9 @@ func lostBecause(state *presence.State, id presence.SessionID) error {
 	return presence.ErrUnknownSession
 }
 
-// adopt releases sessions that are on record as held by this node although no connection
-// holds them: the answer of a sign-in was lost.
-func (s *bindings) adopt(u store.User, state *presence.State, holder string, now presence.Instant) {
+// scheduleRelease has sessions released after Grace that are on record as held by this node
+// although no connection holds them: the response to a sign-in was lost.
+func (s *bindings) scheduleRelease(u store.User, state *presence.State, holder string, now presence.Instant) {
 	if s.detached == holder || s.busy[u] != nil {
 		return
 	}

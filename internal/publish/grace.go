@@ -46,7 +46,7 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 		return nil, err
 	}
 	defer unlock()
-	before, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{})
+	before, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{ForUpdate: true})
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (p *Publisher) releaseSession(ctx context.Context, key heldSession, actor s
 	}
 	_, err := p.Publish(ctx, key.user, actor, presence.Release{Session: key.id, Holder: p.Holder(), Lease: Grace, IdleAt: idleAt})
 	if err == nil || sessionEnded(err) {
-		p.bound.forget(key)
+		p.bound.dropReleased(key)
 		return nil
 	}
 	return err

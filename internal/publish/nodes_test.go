@@ -601,7 +601,7 @@ func TestEndHolders(t *testing.T) {
 			})
 		}
 		ending.Wait()
-		if took := time.Since(begun); took < 300*time.Millisecond {
+		if took := time.Since(begun); took < 75*time.Millisecond {
 			t.Errorf("%d users in %v", users, took)
 		}
 		offline := make(map[store.User]int)

@@ -115,7 +115,7 @@ func (p *Publisher) noteActivity(u store.User, e presence.Refresh, err error) {
 	}
 }
 
-// publishRecorded is Publish by a commit, also for refreshes.
+// publishRecorded is Publish with a commit, even for refreshes.
 func (p *Publisher) publishRecorded(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
 	by := store.By{Cause: causeOf(e, true), Actor: actor}
 	if sessionEvent(e) {
@@ -159,8 +159,8 @@ func (c *commit) decide(was presence.Recorded) (store.Change, error) {
 	return c.p.changeOf(&was, &next, by), cmp.Or(errs[1], err)
 }
 
-// changeOf is the change of a commit. A commit that only keeps sessions alive has no place
-// in the log.
+// changeOf is the change of a commit. A commit that only keeps sessions alive is not
+// logged.
 func (p *Publisher) changeOf(was *presence.Recorded, next *presence.Change, by store.By) store.Change {
 	c := store.Change{Change: *next, By: by}
 	switch by.Cause {
@@ -173,8 +173,9 @@ func (p *Publisher) changeOf(was *presence.Recorded, next *presence.Change, by s
 	return c
 }
 
-// keepsAlive reports whether nothing changed but the instants of sessions. A client that
-// says that its person became active or idle is news, also if another client shows more.
+// keepsAlive reports whether nothing changed but the instants of sessions. A client's
+// report that its user became active or idle is logged, even if the presence does not change
+// because of another client.
 func keepsAlive(was *presence.Recorded, next *presence.Change, byTime bool) bool {
 	before, after := &was.State, &next.State
 	same := func(a, b presence.Session) bool {

@@ -74,7 +74,7 @@ func hasSession(state *presence.State, id presence.SessionID) bool {
 // refreshUnrecorded answers a refresh from the record or keeps it in memory if the rules
 // allow it. The returned record includes the soft state.
 func (p *Publisher) refreshUnrecorded(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
-	records, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{})
+	records, _, err := p.store.Read(ctx, []store.User{u}, store.Freshness{ForUpdate: true})
 	if err != nil || len(records) == 0 {
 		return store.Record{}, false, err
 	}
@@ -117,7 +117,7 @@ func (p *Publisher) WithSoftState(u store.User, s *presence.State) *presence.Sta
 	return &observed
 }
 
-// soft is when the active sessions of u idle that connections of this node hold.
+// soft is when the active sessions of u that connections of this node hold become idle.
 func (s *bindings) soft(u store.User) (soft []presence.SoftState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

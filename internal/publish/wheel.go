@@ -35,7 +35,7 @@ func (p *Publisher) KeepBound(ctx context.Context) {
 	}
 }
 
-// each calls do for all, with at most as many workers.
+// each calls do for each of all, on at most as many goroutines as workers.
 func each[T any](all []T, workers int, do func(T)) {
 	var group sync.WaitGroup
 	work := make(chan T)
@@ -71,7 +71,7 @@ func (s *bindings) takeDue(now presence.Instant) []heldSession {
 	return due
 }
 
-// wait is how long nothing is due.
+// wait is how long it takes until something is due, but at most boundTick.
 func (s *bindings) wait(now presence.Instant) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *bindings) wait(now presence.Instant) time.Duration {
 	return min(max(s.due[0].at.Sub(now), 0), boundTick)
 }
 
-// visit writes what is due of one session.
+// visit writes what is due for one session.
 func (p *Publisher) visit(ctx context.Context, key heldSession) {
 	unlock, err := p.bound.lock(ctx, key.user)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 // A Ledger has what accounts used of limits that hold over all nodes.
 type Ledger interface {
-	// Unsent returns what at most so many accounts used here and it has not returned before.
-	Unsent(accounts int) []Used
+	// Unsent returns amounts that were used here and not returned before, at most this many.
+	Unsent(amounts int) []Used
 	// Add adds what was used on another node.
 	Add(used []Used)
 	// Totals are what was used of daily limits today on all nodes, as far as this one knows.
@@ -28,6 +28,9 @@ type Used struct {
 	Account string `json:"a"`
 	Kind    uint8  `json:"k,omitempty"`
 	Amount  int64  `json:"n"`
+	// Day is that of a daily limit, in days since 1970 in UTC. 0: today, or the limit is
+	// not a daily one.
+	Day int64 `json:"d,omitempty"`
 }
 
 // A Messenger sends messages to the other nodes, and may lose some; store.Messenger is one.
@@ -41,10 +44,11 @@ const (
 	// repeats is in how many messages each amount is sent: in all those of a second, so that
 	// the next message makes up for a lost one.
 	repeats = int(time.Second / broadcastEvery)
-	// accountsAtOnce bounds a message: what further accounts used is in the next one.
-	accountsAtOnce = 400
-	totalsAtOnce   = 2000
-	countEvery     = 10 // rounds between two counts of the nodes
+	// amountsAtOnce bounds a round: further amounts go into the next one. A message with all
+	// rounds has at most 500 KB, which every store.Messenger accepts.
+	amountsAtOnce = 800
+	totalsAtOnce  = 2000
+	countEvery    = 10 // rounds between two counts of the nodes
 )
 
 // A usageMessage is what a node broadcasts.
@@ -109,7 +113,7 @@ func (x *Exchange) broadcast() {
 		x.ledger.SetNodes(x.nodes())
 	}
 	x.rounds = slices.DeleteFunc(x.rounds, func(r usageRound) bool { return r.Number+uint64(repeats) <= x.number })
-	if used := x.ledger.Unsent(accountsAtOnce); len(used) > 0 {
+	if used := x.ledger.Unsent(amountsAtOnce); len(used) > 0 {
 		x.rounds = append(x.rounds, usageRound{x.number, used})
 	}
 	if len(x.rounds) > 0 {

@@ -15,13 +15,13 @@ type Nodes interface {
 	Isolated() time.Duration
 	// Serving lists the incarnations that may be given work.
 	Serving() []string
-	// Dead reports whether an incarnation was declared dead: it writes nothing more that
-	// counts.
+	// Dead reports whether an incarnation was declared dead: none of its later writes
+	// takes effect.
 	Dead(id string) bool
 }
 
-// ownerOf is the node that is to run a consumer: of the nodes that own the fewest of the
-// consumers listed before it, the preferred one. So the consumers spread evenly, and nodes
+// ownerOf is the node to which a consumer is assigned: of the nodes that own the fewest of
+// the consumers listed before it, the preferred one. So the consumers spread evenly, and nodes
 // that know the same nodes agree without messages.
 func ownerOf(name string, names, nodes []string) string {
 	load := make(map[string]int)

@@ -447,7 +447,7 @@ func TestShortPause(t *testing.T) {
 	}
 }
 
-// TestGiveBack: when a node joins to which a consumer falls, the consumer moves there
+// TestGiveBack: when a node joins and a consumer is assigned to it, the consumer moves there
 // between two groups.
 func TestGiveBack(t *testing.T) {
 	worlds(t, []string{"a", "b", "c", "d"}, func(w *world) {

@@ -65,13 +65,13 @@ func newOwnership(o Options, c Consumer, owner func() string) *ownership {
 	}
 }
 
-// isOwner reports whether this node is to run the consumer, and can.
+// isOwner reports whether the consumer is assigned to this node, and this node can run it.
 func (o *ownership) isOwner() bool {
 	return o.nodes == nil || o.nodes.Isolated() == 0 && o.owner() == o.nodes.Self()
 }
 
-// holds reports whether this node, since it has taken the document, is the same incarnation
-// and so well connected that no other node can have declared it dead.
+// holds reports whether this node is still the incarnation that acquired the document, and is
+// so well connected that no other node can have declared it dead.
 func (o *ownership) holds() bool {
 	return o.nodes == nil || o.nodes.Isolated() == 0 && o.nodes.Self() == o.holder
 }

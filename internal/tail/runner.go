@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// saveEvery is how often the position of a consumer that moves is saved.
+	// saveEvery is how often the position of a consumer is saved while it changes.
 	saveEvery = 500 * time.Millisecond
-	// checkEvery is how often a node checks whether it is to run a consumer.
+	// checkEvery is how often a node checks whether a consumer is assigned to it.
 	checkEvery = time.Second
 	// stopTimeout bounds how long giving a consumer back waits for the end of its work.
 	stopTimeout    = 5 * time.Second
@@ -73,7 +73,7 @@ func (r *runner) run(ctx context.Context) error {
 }
 
 // hold consumes while this node holds the consumer. All work ends at once when ctx ends or the
-// consumer is lost. When another node is to run it, only reading ends, and the group that is
+// consumer is lost. When it is assigned to another node, only reading ends, and the group that is
 // being handled is completed.
 func (r *runner) hold(ctx context.Context) error {
 	work, lose := context.WithCancelCause(ctx)
@@ -83,7 +83,7 @@ func (r *runner) hold(ctx context.Context) error {
 	r.begin()
 	defer r.end()
 	var keeping sync.WaitGroup
-	keeping.Go(func() { r.keep(work, lose) })
+	keeping.Go(func() { r.keepSaving(work, lose) })
 	if r.Nodes != nil {
 		r.log.InfoContext(ctx, "this node runs the consumer", slog.Uint64("position", uint64(r.own.value.Position)))
 		keeping.Go(func() { r.watchNodes(work, lose, giveBack) })
@@ -126,7 +126,7 @@ func (r *runner) end() {
 }
 
 // watchNodes ends the work when this node may be declared dead or has been, and the reading
-// when another node is to run the consumer.
+// when the consumer is assigned to another node.
 func (r *runner) watchNodes(ctx context.Context, lose context.CancelCauseFunc, giveBack context.CancelFunc) {
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
@@ -148,8 +148,8 @@ func (r *runner) watchNodes(ctx context.Context, lose context.CancelCauseFunc, g
 	}
 }
 
-// keep saves the position until ctx ends. It ends the work if the consumer is lost.
-func (r *runner) keep(ctx context.Context, lose context.CancelCauseFunc) {
+// keepSaving saves the position until ctx ends. It ends the work if the consumer is lost.
+func (r *runner) keepSaving(ctx context.Context, lose context.CancelCauseFunc) {
 	for {
 		select {
 		case <-ctx.Done():

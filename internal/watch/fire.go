@@ -201,8 +201,8 @@ func (w *Watch) visibleTarget(record *store.Record) (presence.Presence, bool) {
 	return seen, seen.Status == w.Until
 }
 
-// fireIfDue fires w if its target has the status, and returns it as it is then. It has the
-// goroutine of one watch or of a request, so that a panic is an error.
+// fireIfDue fires w if its target has the status, and returns it as it is then. It runs
+// on the goroutine of one watch or of a request, so it turns a panic into an error.
 func (r *Registry) fireIfDue(ctx context.Context, w Watch, record *store.Record) (fired Watch, err error) {
 	err = tail.Guard(func() (err error) {
 		fired, err = r.tryFire(ctx, w, record)
@@ -236,7 +236,7 @@ func (r *Registry) tryFire(ctx context.Context, w Watch, record *store.Record) (
 	return fired, nil
 }
 
-// fire records that a watch fired, unless its document says so already. It returns the
+// fire records that a watch fired, unless its document already says so. It returns the
 // watch, and whether this call recorded it.
 func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence) (w Watch, first bool, err error) {
 	err = document.Again(func() error {
@@ -266,7 +266,7 @@ func (r *Registry) announce(ctx context.Context, w *Watch) {
 }
 
 func (r *Registry) queueFired(w *Watch) {
-	if !r.Exclusive {
+	if r.Nodes != nil {
 		r.queueChange(change{Key: w.key(), Fired: true})
 	}
 }
@@ -329,7 +329,7 @@ func (r *Registry) catchUp(ctx context.Context) error {
 			err = errors.Join(err, failed)
 		}
 	}
-	if r.Exclusive {
+	if r.Nodes == nil {
 		return err
 	}
 	return errors.Join(err, r.flushChanges(ctx), r.readChanges(ctx))

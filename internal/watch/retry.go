@@ -17,7 +17,7 @@ type retries struct {
 	delivered map[string]struct{}     // keys of delivered watches whose documents are not removed yet
 }
 
-func remember[K comparable](m *map[K]struct{}, keys ...K) {
+func addKeys[K comparable](m *map[K]struct{}, keys ...K) {
 	if *m == nil {
 		*m = make(map[K]struct{})
 	}
@@ -26,7 +26,7 @@ func remember[K comparable](m *map[K]struct{}, keys ...K) {
 	}
 }
 
-func take[K comparable](m map[K]struct{}) []K {
+func takeKeys[K comparable](m map[K]struct{}) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -38,25 +38,25 @@ func take[K comparable](m map[K]struct{}) []K {
 func (r *Registry) retryLater(targets ...store.User) {
 	r.retries.mu.Lock()
 	defer r.retries.mu.Unlock()
-	remember(&r.retries.targets, targets...)
+	addKeys(&r.retries.targets, targets...)
 }
 
 func (r *Registry) takeTargets() []store.User {
 	r.retries.mu.Lock()
 	defer r.retries.mu.Unlock()
-	return take(r.retries.targets)
+	return takeKeys(r.retries.targets)
 }
 
 func (r *Registry) retryOwner(owner store.User) {
 	r.retries.mu.Lock()
 	defer r.retries.mu.Unlock()
-	remember(&r.retries.owners, owner)
+	addKeys(&r.retries.owners, owner)
 }
 
 // retryPending delivers the watches that could not be listed when a stream opened.
 func (r *Registry) retryPending(ctx context.Context) error {
 	r.retries.mu.Lock()
-	owners := take(r.retries.owners)
+	owners := takeKeys(r.retries.owners)
 	r.retries.mu.Unlock()
 	var failed error
 	for _, o := range owners {
@@ -80,7 +80,7 @@ func (r *Registry) isDelivered(key string) bool {
 // retries.
 func (r *Registry) Acknowledge(ctx context.Context, w Watch) error {
 	r.retries.mu.Lock()
-	remember(&r.retries.delivered, w.key())
+	addKeys(&r.retries.delivered, w.key())
 	r.retries.mu.Unlock()
 	return r.removeDelivered(ctx, w.key())
 }

@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 // Bounds of watches.
@@ -70,8 +71,8 @@ type Registry struct {
 	// It returns false if there is none; nil: there never is one.
 	Deliver func(account presence.AccountID, owner presence.UserID, w Watch) bool
 
-	// Exclusive says that no other node has the store open.
-	Exclusive bool
+	// Nodes are those that serve the store. Nil: no other process has it open.
+	Nodes tail.Nodes
 	// OnChange is called after a change that other nodes have to read. Wake makes Run read
 	// their changes now instead of within runEvery. Nil: nodes send no messages.
 	OnChange func()
@@ -161,7 +162,7 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 	// change after it reaches the consumer, which has the watch in its index or
 	// evaluates it on reading that it was made.
 	r.index.add(&w)
-	if !r.Exclusive {
+	if r.Nodes != nil {
 		r.queueChange(change{Key: w.key()})
 		if err := r.flushChanges(ctx); err != nil {
 			return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
@@ -180,7 +181,7 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 
 // evaluateNow fires a watch if its target already has the status.
 func (r *Registry) evaluateNow(ctx context.Context, w Watch) (Watch, error) {
-	records, _, err := r.Store.Read(ctx, []store.User{w.target()}, store.Freshness{})
+	records, _, err := r.Store.Read(ctx, []store.User{w.target()}, store.Freshness{Strong: true})
 	if err != nil {
 		return w, err
 	}

@@ -39,7 +39,7 @@ type watchNode struct {
 	*testing.T
 	*watch.Registry
 	store     logStore
-	node      *tailtest.Node // nil: there are no others
+	node      *tailtest.Node // Nodes, or nil
 	consumers *tail.Runtime
 	stop      func()
 
@@ -62,7 +62,7 @@ func newWatchNode(t *testing.T, st logStore) *watchNode {
 	t.Helper()
 	n := &watchNode{T: t, store: st, stop: func() {}, arrived: make(chan struct{}, 1000)}
 	n.Registry = &watch.Registry{
-		Store: st, Exclusive: !enginetest.OnNATS(), Clock: time.Now, Log: slog.New(slog.DiscardHandler), Deliver: n.deliver,
+		Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler), Deliver: n.deliver,
 		Known: func(_ context.Context, u store.User) error {
 			if u.ID == "nobody" {
 				return errNobody
@@ -76,7 +76,8 @@ func newWatchNode(t *testing.T, st logStore) *watchNode {
 // startShared starts one of several nodes on a store.
 func startShared(t *testing.T, st logStore, cluster *tailtest.Cluster) *watchNode {
 	n := newWatchNode(t, st)
-	n.Exclusive, n.node = false, cluster.Join()
+	n.node = cluster.Join()
+	n.Nodes = n.node
 	n.run()
 	return n
 }
@@ -106,11 +107,7 @@ func startWatches(t *testing.T, st logStore) *watchNode {
 func (n *watchNode) run() {
 	ctx, cancel := context.WithCancel(n.Context())
 	ended := make(chan error, 2)
-	o := tail.Options{Store: n.store, Clock: time.Now, Log: n.Log}
-	if n.node != nil {
-		o.Nodes = n.node
-	}
-	n.consumers = tail.New(o, n.Consumer())
+	n.consumers = tail.New(tail.Options{Store: n.store, Nodes: n.Nodes, Clock: time.Now, Log: n.Log}, n.Consumer())
 	go func() { ended <- n.Registry.Run(ctx) }()
 	go func() { ended <- n.consumers.Run(ctx) }()
 	n.stop = sync.OnceFunc(func() {
@@ -371,6 +368,30 @@ func (s *hookedReads) Read(ctx context.Context, us []store.User, fresh store.Fre
 		after()
 	}
 	return records, cursor, err
+}
+
+// TestReplicaBehind: a watch for a status that another node has just stored fires at once: no
+// change follows that would fire it.
+func TestReplicaBehind(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st logStore) {
+		n := startWatches(t, &behindStore{st})
+		n.open()
+		n.applyEvents("alice", arrives)
+		advanceTime(deliveryTime)
+		if w := n.createWatch("alice", presence.Available); w.Fired.IsZero() {
+			t.Error("the watch did not fire")
+		}
+	})
+}
+
+// behindStore is a replica that has no record yet. Strong reads wait until it has.
+type behindStore struct{ logStore }
+
+func (s *behindStore) Read(ctx context.Context, us []store.User, fresh store.Freshness) ([]store.Record, store.Cursor, error) {
+	if !fresh.Strong {
+		return nil, store.Cursor{}, nil
+	}
+	return s.logStore.Read(ctx, us, fresh)
 }
 
 // TestWatchFollowsVisibility: a watch does not fire on what its owner may not see.

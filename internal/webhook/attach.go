@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -18,46 +19,81 @@ var (
 	ErrRemoved = errors.New("the subscription was deleted")
 )
 
-// attachPatience is how long a client waits for a node that does not deliver, before it is to
-// try another one. It is longer than a handover between nodes takes.
-const attachPatience = 4 * time.Second
+// attachPatience is how long a client waits while no node delivers, before it has to connect
+// again. It is longer than a takeover from a dead node.
+const attachPatience = time.Minute
 
 // An Attachment is a connected client that takes the events of a subscription without
 // URL, from the subscription's position on.
 type Attachment struct {
 	d      *Deliverer
 	key    store.Key
+	id     string // of the client, over all nodes
+	order  int64  // among the clients of the subscription: the greatest stays
 	send   func(context.Context, *Request) error
 	ctx    context.Context //nolint:containedctx // of the connection
 	cancel context.CancelCauseFunc
 	sent   atomic.Uint64 // events that send has taken
 	acked  atomic.Uint64 // of those, how many the client has
+	began  time.Time
+	remote *remote // nil: the client is connected to this node
+
+	// Guarded by mu of the deliverer. All but the feed are only of clients of this node.
+
+	feed     feed
+	patience *time.Timer
+	sub      *Subscription
+	known    bool // the snapshot has, or had, the subscription
+	sending  bool // an event of another node is being sent
 }
 
 // Attach gives the events of a subscription to a client, until ctx or the attachment
 // ends. send is called with one event at a time, in order, and may wait. An error of it
 // ends the attachment. Events that were sent and not acknowledged are sent to the next
-// client again. A subscription has one attachment: a new one ends the one before. On a
-// node that does not deliver it soon ends with ErrNotDelivering.
+// client again. A subscription has one attachment over all nodes: a new one ends the one
+// before. While no node delivers it waits, and ends after a minute with ErrNotDelivering. It also
+// ends after ten seconds if this node has not read the subscription.
 func (d *Deliverer) Attach(ctx context.Context, s *Subscription, send func(context.Context, *Request) error) (*Attachment, error) {
 	if s.URL != "" {
 		return nil, ErrHasEndpoint
 	}
-	a := &Attachment{d: d, key: stateKey(s), send: send}
-	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	known := d.knows(s)
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	a := d.newAttachment(ctx, &Attachment{key: stateKey(s), id: rand.Text(), send: send, sub: s, known: known, began: time.Now()})
+	a.patience = time.AfterFunc(attachPatience, a.checkDelivery)
+	a.order = d.Clock().UnixMicro()
+	if old := d.clients[a.key]; old != nil {
+		a.order = max(a.order, old.order+1)
+	}
+	d.put(a)
+	report := a.report()
+	d.mu.Unlock()
+	d.broadcastReport(&report)
+	return a, nil
+}
+
+// knows reports whether the snapshot has a subscription, without URL.
+func (d *Deliverer) knows(s *Subscription) bool {
+	all, _ := d.Subscriptions()
+	return slices.ContainsFunc(all, func(x *Subscription) bool { return x.Account == s.Account && x.ID == s.ID && x.URL == "" })
+}
+
+// newAttachment completes an attachment, which ends with ctx; the caller holds mu, and calls
+// put before it unlocks.
+func (d *Deliverer) newAttachment(ctx context.Context, a *Attachment) *Attachment {
+	a.d = d
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	context.AfterFunc(a.ctx, a.detach) //nolint:contextcheck // it inherits from ctx
+	return a
+}
+
+// put makes a the client of its subscription; the caller holds mu.
+func (d *Deliverer) put(a *Attachment) {
 	if old := d.clients[a.key]; old != nil {
 		old.cancel(ErrReplaced)
 	}
 	d.clients[a.key] = a
-	patience := time.AfterFunc(attachPatience, a.checkDelivery)
-	context.AfterFunc(a.ctx, func() { //nolint:contextcheck // it inherits from ctx
-		patience.Stop()
-		a.detach()
-	})
 	d.notifyWorker(a.key)
-	return a, nil
 }
 
 // notifyWorker wakes the loop of a subscription; the caller holds mu.
@@ -67,23 +103,31 @@ func (d *Deliverer) notifyWorker(key store.Key) {
 	}
 }
 
-// checkDelivery ends the attachment if another node delivers: the client has to connect
-// to that.
+// checkDelivery ends the attachment if no node has delivered lately.
 func (a *Attachment) checkDelivery() {
 	a.d.mu.Lock()
 	defer a.d.mu.Unlock()
-	if a.d.workers == nil {
+	if a.d.workers == nil && time.Since(a.d.delivered) > attachPatience {
 		a.cancel(ErrNotDelivering)
+	} else if a.ctx.Err() == nil {
+		a.patience.Reset(attachPatience)
 	}
 }
 
 func (a *Attachment) detach() {
 	a.d.mu.Lock()
-	defer a.d.mu.Unlock()
 	if a.d.clients[a.key] == a {
 		delete(a.d.clients, a.key)
 	}
 	a.d.notifyWorker(a.key)
+	if a.patience != nil {
+		a.patience.Stop()
+	}
+	report := a.report()
+	a.d.mu.Unlock()
+	if a.remote == nil {
+		a.d.broadcastReport(&report)
+	}
 }
 
 // Acknowledge reports that the client has the first n events that send took without an
@@ -99,8 +143,12 @@ func (a *Attachment) Acknowledge(n uint64) {
 		}
 	}
 	a.d.mu.Lock()
-	defer a.d.mu.Unlock()
 	a.d.notifyWorker(a.key)
+	forwarded, report := a.feed.number != 0, a.report()
+	a.d.mu.Unlock()
+	if forwarded {
+		a.d.broadcastReport(&report)
+	}
 }
 
 // Done is closed when the attachment has ended.
@@ -132,6 +180,9 @@ func (w *worker) serveClients() {
 		if a := w.d.client(w.key); a != current {
 			current = a
 			w.restart()
+			if a != nil {
+				a.beginFeed()
+			}
 		}
 		if current != nil && !w.sub.stopped() {
 			w.acknowledged(current.acked.Load())
@@ -147,16 +198,14 @@ func (w *worker) serveClients() {
 }
 
 // endClient ends the attachment when the subscription is not delivered to clients any
-// more.
+// more. If only this node's term ends, the node of the next term serves the client.
 func (w *worker) endClient() {
 	a := w.d.client(w.key)
 	switch {
 	case a == nil:
 	case w.isRemoved():
 		a.cancel(ErrRemoved)
-	case w.ctx.Err() != nil:
-		a.cancel(ErrNotDelivering)
-	default:
+	case w.ctx.Err() == nil:
 		a.cancel(ErrHasEndpoint)
 	}
 }
@@ -189,7 +238,7 @@ func (w *worker) acknowledged(n uint64) {
 
 // sendNext begins to send what follows, if nothing is being sent.
 func (w *worker) sendNext(a *Attachment) {
-	if w.firsts > 0 {
+	if w.firsts > 0 || a.isSending() {
 		return
 	}
 	for _, n := range w.notices {
@@ -208,10 +257,17 @@ func (w *worker) sendNext(a *Attachment) {
 	}
 }
 
+// whileSending ends the client if the term ends before done is called, so that a slow client
+// does not delay a handover.
+func (w *worker) whileSending(a *Attachment) (done func() bool) {
+	return context.AfterFunc(w.sending, func() { a.cancel(ErrNotDelivering) })
+}
+
 func (w *worker) sendGap(a *Attachment, n *notice) {
 	w.firsts++
 	sub, form, gap := w.sub, w.form, n.Gap
 	go func() {
+		defer w.whileSending(a)()
 		e, id := w.gapEvent(sub, form, &gap)
 		made, ok := w.sendClient(a, &Request{Subscription: sub, Event: &e, ID: id, Number: n.number + 1})
 		w.report(func() {
@@ -231,6 +287,7 @@ func (w *worker) sendEntry(a *Attachment, t *task) {
 	w.firsts++
 	sub, form := w.sub, w.form
 	go func() {
+		defer w.whileSending(a)()
 		events, err := w.prepare(a.ctx, sub, form, t.entry.Entry)
 		var made []Attempt
 		for i := range events {

@@ -211,24 +211,28 @@ func TestAttachReread(t *testing.T) {
 	})
 }
 
-// TestAttachElsewhere: a client of a node that does not deliver learns it, instead of
-// waiting for events in vain. It may wait until the node begins.
+// TestAttachElsewhere: a client learns that no node delivers, instead of waiting for events in
+// vain. It may wait until one begins.
 func TestAttachElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		s := waiting("one")
 		f := newFixture(t, st, s)
-		d := webhook.NewDeliverer(webhook.DelivererOptions{Store: st})
+		d := webhook.NewDeliverer(webhook.DelivererOptions{Store: st, Subscriptions: f.subs.get, Clock: time.Now})
 		a, err := d.Attach(t.Context(), s, new(listener).take)
 		if err != nil {
 			t.Fatal(err)
 		}
-		advance(time.Minute)
+		advance(50 * time.Second)
+		if err := a.Err(); err != nil {
+			t.Errorf("ended with %v before another node can have taken over", err)
+		}
+		advance(20 * time.Second)
 		if !errors.Is(a.Err(), webhook.ErrNotDelivering) {
-			t.Errorf("on another node: %v, want %v", a.Err(), webhook.ErrNotDelivering)
+			t.Errorf("while no node delivers: %v, want %v", a.Err(), webhook.ErrNotDelivering)
 		}
 		f.start()
 		l := f.listen(s)
-		advance(time.Minute)
+		advance(5 * time.Minute)
 		f.note("ann", "a")
 		l.want(t, "changed a")
 	})
@@ -244,22 +248,33 @@ func (s unreadableState) PositionAt(ctx context.Context, at time.Time) (store.Po
 	return s.Store.PositionAt(ctx, at) // the end of the log, for the consumer
 }
 
-// TestAttachBeforeDelivery: a client that waited for a delivery that could not begin ends
-// when another node is to deliver, and does not wait for ever.
+// TestAttachBeforeDelivery: a client that waits for a delivery that cannot begin does not wait
+// for ever: it ends with the server, and with its subscription.
 func TestAttachBeforeDelivery(t *testing.T) {
-	bubble(t, func(t *testing.T, st *pebblestore.Store) {
-		s := waiting("one")
-		f := newFixture(t, st, s)
-		f.use = unreadableState{st}
-		f.start()
-		l := f.listen(s)
-		advance(time.Minute)
-		if err := l.Err(); err != nil {
-			t.Fatalf("INVALID: ended with %v", err)
-		}
-		f.stop()
-		if err := l.Err(); !errors.Is(err, webhook.ErrNotDelivering) {
-			t.Errorf("the client ended with %v, want %v", err, webhook.ErrNotDelivering)
-		}
-	})
+	for name, c := range map[string]struct {
+		end  func(f *fixture)
+		want error
+	}{
+		"stopped": {func(f *fixture) { f.stop() }, webhook.ErrNotDelivering},
+		"deleted": {func(f *fixture) { f.subs.set() }, webhook.ErrRemoved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				s := waiting("one")
+				f := newFixture(t, st, s)
+				f.use = unreadableState{st}
+				f.start()
+				l := f.listen(s)
+				advance(time.Minute)
+				if err := l.Err(); err != nil {
+					t.Fatalf("INVALID: ended with %v", err)
+				}
+				c.end(f)
+				advance(2 * time.Second)
+				if err := l.Err(); !errors.Is(err, c.want) {
+					t.Errorf("the client ended with %v, want %v", err, c.want)
+				}
+			})
+		})
+	}
 }

@@ -150,12 +150,7 @@ type attemptLogSet struct {
 	logs map[store.Key]*attemptLog
 }
 
-func (set *attemptLogSet) signal() {
-	select {
-	case set.added <- struct{}{}:
-	default:
-	}
-}
+func (set *attemptLogSet) signal() { wakeUp(set.added) }
 
 // of returns the log of a subscription.
 func (set *attemptLogSet) of(s *Subscription) *attemptLog {
@@ -170,7 +165,7 @@ func (set *attemptLogSet) of(s *Subscription) *attemptLog {
 	return l
 }
 
-// remove forgets the log of a subscription that was deleted. Its documents expire.
+// remove drops the log of a subscription that was deleted. Its documents expire.
 func (set *attemptLogSet) remove(s *Subscription) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
@@ -209,15 +204,19 @@ func (d *Deliverer) flushAll(ctx context.Context) {
 	}
 }
 
-// flush writes what is in memory.
+// flush writes what is in memory. Another node may write attempts of the same subscription.
 func (d *Deliverer) flush(ctx context.Context, l *attemptLog) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	left := l.takeUnwritten()
 	for len(left) > 0 {
-		n, err := d.writeAttempts(ctx, l, left)
+		n := 0
+		err := document.Again(func() (err error) {
+			n, err = d.writeAttempts(ctx, l, left)
+			l.loaded = l.loaded && err == nil
+			return err
+		})
 		if err != nil {
-			l.loaded = false
 			l.putBack(left)
 			return err
 		}

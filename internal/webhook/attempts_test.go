@@ -92,6 +92,25 @@ func TestDeliveries(t *testing.T) {
 	})
 }
 
+// TestAttemptElsewhere: a test of an endpoint on a node that does not deliver is listed on all
+// nodes, among the attempts of the one that does.
+func TestAttemptElsewhere(t *testing.T) {
+	s := subscription("one")
+	runNodesTest(t, func(n *nodes) {
+		for range 3 {
+			n.here.change("ann")
+			advance(3 * time.Second)
+			if _, err := n.there.d.Test(context.Background(), s, "changed", &webhook.Person{ID: "ann"}); err != nil {
+				t.Fatal(err)
+			}
+			advance(3 * time.Second)
+		}
+		if got := len(n.here.deliveries(s, 100)); got != 6 {
+			t.Errorf("%d attempts are listed, want 6", got)
+		}
+	}, s)
+}
+
 // TestAttemptsBound: an endpoint that fails for ever has a bounded log of attempts, of the
 // newest, in few writes; after a week nothing of it is left.
 func TestAttemptsBound(t *testing.T) {
@@ -176,11 +195,11 @@ func TestReplay(t *testing.T) {
 		advance(time.Second)
 		middle := f.entries()[39].At
 		e.set(func(int, *webhook.Request) reply { return reply{status: 200, after: 100 * time.Millisecond} })
-		to, err := f.d.Replay(context.Background(), s, middle)
+		to, err := f.d.Replay(context.Background(), f.subs.current(s.ID), middle)
 		if err != nil || to != f.entries()[99].At {
 			t.Fatalf("Replay: %d, %v", to, err)
 		}
-		if _, err := f.d.Replay(context.Background(), s, 0); !errors.Is(err, webhook.ErrReplaying) {
+		if _, err := f.d.Replay(context.Background(), f.subs.current(s.ID), 0); !errors.Is(err, webhook.ErrReplaying) {
 			t.Errorf("a second replay: %v", err)
 		}
 		advance(time.Second)
@@ -233,7 +252,7 @@ func TestReplayRefused(t *testing.T) {
 		for _, test := range []struct {
 			s    *webhook.Subscription
 			want error
-		}{{s, nil}, {none, webhook.ErrNoEndpoint}, {disabled, webhook.ErrDisabled}, {subscription("unknown"), webhook.ErrNotDelivering}} {
+		}{{s, nil}, {none, webhook.ErrNoEndpoint}, {disabled, webhook.ErrDisabled}} {
 			if _, err := f.d.Replay(context.Background(), test.s, 0); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", test.s.ID, err, test.want)
 			}

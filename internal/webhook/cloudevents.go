@@ -21,7 +21,7 @@ type CloudEvents struct {
 	Data Form
 	// Binary sends the attributes as headers, instead of in the body.
 	Binary bool
-	// Epoch is that of the store, of which the ids of events depend.
+	// Epoch is that of the store, on which the ids of events depend.
 	Epoch func() string
 	// Origin is the host that asks for permission to send, of this server.
 	Origin string
@@ -37,7 +37,7 @@ func (c *CloudEvents) Name() string {
 	return "cloudevents"
 }
 
-// typePrefix is before the types of the data, because types are unique in the world.
+// typePrefix is before the types of the data, because types must be globally unique.
 const typePrefix = "dev.porchlight."
 
 // Types are those of the data, with a prefix.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/tail"
 )
@@ -42,6 +44,11 @@ type DelivererOptions struct {
 	Subscriptions func() ([]*Subscription, <-chan struct{})
 	// SetHealth stores what a validation found.
 	SetHealth func(ctx context.Context, s *Subscription, h Health) error
+	// SetReplay stores a requested replay, unless another one was requested since s was read.
+	SetReplay func(ctx context.Context, s *Subscription, r ReplayRequest) error
+	// Messenger reaches the other nodes that serve the store, which forward events to their
+	// clients; nil: there are none.
+	Messenger store.Messenger
 	People    People
 	Sender    Sender
 	Clock     func() time.Time
@@ -57,12 +64,14 @@ type Deliverer struct {
 	count    counters
 	logs     attemptLogSet
 	working  chan struct{} // one element: held while a term runs
+	inbox    string        // the topic of events for clients of this node
 
-	mu      sync.Mutex                // guards the fields below
-	term    context.Context           //nolint:containedctx // of the consumer; nil: none has begun
-	begun   chan struct{}             // closed when another term begins
-	workers map[store.Key]*worker     // of this term
-	clients map[store.Key]*Attachment // the clients that are connected
+	mu        sync.Mutex                // guards the fields below
+	term      context.Context           //nolint:containedctx // of the consumer; nil: none has begun
+	begun     chan struct{}             // closed when another term begins
+	workers   map[store.Key]*worker     // of this term; nil: this node does not deliver
+	clients   map[store.Key]*Attachment // the clients that are connected, to any node
+	delivered time.Time                 // when another node last reported that it delivers
 }
 
 // NewDeliverer is a deliverer that has yet to Run.
@@ -71,6 +80,7 @@ func NewDeliverer(o DelivererOptions) *Deliverer {
 		DelivererOptions: o,
 		logs:             attemptLogSet{added: make(chan struct{}, 1), logs: make(map[store.Key]*attemptLog)},
 		working:          make(chan struct{}, 1),
+		inbox:            newInbox(),
 		begun:            make(chan struct{}),
 		clients:          make(map[store.Key]*Attachment),
 	}
@@ -121,8 +131,42 @@ func (d *Deliverer) currentTerm() (context.Context, <-chan struct{}) {
 }
 
 // Run delivers whenever this node runs the consumer, until ctx ends. When it returns,
-// no attempt is being made.
+// no attempt is being made, and no client is attached.
 func (d *Deliverer) Run(ctx context.Context) error {
+	defer d.endClients()
+	parts, running := errgroup.WithContext(ctx)
+	if d.Messenger != nil {
+		parts.Go(func() error { return d.shareClients(running) })
+	}
+	parts.Go(func() error { everySecond(running, d.checkClients); return nil })
+	parts.Go(func() error { d.runTerms(running); return nil })
+	// A node that does not deliver has attempts too: tests of endpoints.
+	parts.Go(func() error { d.flushAttempts(running); return nil })
+	err := parts.Wait()
+	flushing, stop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer stop()
+	d.flushAll(flushing)
+	return err
+}
+
+// endClients ends all attachments, so that the clients of this node connect to another one.
+func (d *Deliverer) endClients() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range d.clients {
+		a.cancel(ErrNotDelivering)
+	}
+}
+
+func wakeUp(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // a wake-up is pending
+	}
+}
+
+// runTerms runs one term after another until ctx ends.
+func (d *Deliverer) runTerms(ctx context.Context) {
 	for ctx.Err() == nil {
 		term, next := d.currentTerm()
 		if term != nil && term.Err() == nil {
@@ -134,7 +178,6 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
 }
 
 // runTerm runs a worker for each subscription until the term or ctx ends.
@@ -148,7 +191,6 @@ func (d *Deliverer) runTerm(ctx, term context.Context) {
 	d.mu.Lock()
 	d.workers = make(map[store.Key]*worker)
 	d.mu.Unlock()
-	running.Go(func() { d.flushAttempts(ctx) })
 	for ctx.Err() == nil {
 		all, changed := d.Subscriptions()
 		d.reconcile(ctx, &running, all)
@@ -158,15 +200,9 @@ func (d *Deliverer) runTerm(ctx, term context.Context) {
 		}
 	}
 	running.Wait()
-	flushing, stop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer stop()
-	d.flushAll(flushing)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.workers = nil
-	for _, a := range d.clients { // those of which no worker knew
-		a.cancel(ErrNotDelivering)
-	}
 }
 
 // reconcile starts, changes and ends workers, so that there is one for each subscription.
@@ -304,6 +340,8 @@ type Status struct {
 	Attached  bool      // a client is connected
 	Oldest    time.Time // of the oldest event that was not attempted yet; zero: none
 	Replaying bool
+
+	replays uint64 // the number of the last replay that was stored as begun
 }
 
 func (s *Status) stopped() bool { return s.Paused || s.Suspended || s.Disabled }
@@ -314,5 +352,7 @@ func (d *Deliverer) Status(s *Subscription) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return w.status(), nil
+	st := w.status()
+	st.Replaying = st.Replaying || d.pendingReplay(s, st.replays)
+	return st, nil
 }

@@ -227,22 +227,34 @@ func (s *subscriptions) setHealth(_ context.Context, sub *webhook.Subscription, 
 	return nil
 }
 
+func (s *subscriptions) setReplay(_ context.Context, sub *webhook.Subscription, r webhook.ReplayRequest) error {
+	s.update(sub.ID, func(n *webhook.Subscription) { n.Replay = r })
+	return nil
+}
+
+// current is a subscription as it is now.
+func (s *subscriptions) current(id string) *webhook.Subscription {
+	all, _ := s.get()
+	return all[slices.IndexFunc(all, func(sub *webhook.Subscription) bool { return sub.ID == id })]
+}
+
 // A fixture is a deliverer on a store, with endpoints.
 type fixture struct {
 	*testing.T
 
-	store    store.Store
-	use      tail.Store // the store, with faults
-	network  *network
-	subs     *subscriptions
-	people   nobody
-	profiles []webhook.Profile
-	forms    []webhook.Form // beside noteForm
-	d        *webhook.Deliverer
-	nodes    tail.Nodes    // nil: no other node has the store open
-	ahead    time.Duration // of the deliverer's clock
-	log      *slog.Logger
-	stop     func()
+	store     store.Store
+	use       tail.Store // the store, with faults
+	network   *network
+	subs      *subscriptions
+	people    nobody
+	profiles  []webhook.Profile
+	forms     []webhook.Form // beside noteForm
+	d         *webhook.Deliverer
+	messenger store.Messenger // nil: no other node
+	nodes     tail.Nodes      // nil: no other node has the store open
+	ahead     time.Duration   // of the deliverer's clock
+	log       *slog.Logger
+	stop      func()
 }
 
 func newFixture(t *testing.T, st store.Store, subs ...*webhook.Subscription) *fixture {
@@ -273,7 +285,7 @@ func often(name string, delay time.Duration) webhook.Profile {
 func (f *fixture) start() {
 	ahead := f.ahead
 	f.d = webhook.NewDeliverer(webhook.DelivererOptions{
-		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, People: f.people,
+		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, SetReplay: f.subs.setReplay, Messenger: f.messenger, People: f.people,
 		Catalog: webhook.Catalog{Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles}, Sender: f.network, Log: f.log,
 		Clock: func() time.Time { return time.Now().Add(ahead) },
 	})

@@ -30,7 +30,7 @@ type dispatcher struct {
 	all  int                            // number of those
 }
 
-// reset forgets all flows: this node begins to run the consumer.
+// reset drops all flows: this node begins to run the consumer.
 func (d *dispatcher) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -195,12 +195,7 @@ func (f *flow) push(e readEntry) bool {
 	return !full
 }
 
-func (f *flow) signal() {
-	select {
-	case f.ready <- struct{}{}:
-	default:
-	}
-}
+func (f *flow) signal() { wakeUp(f.ready) }
 
 func (f *flow) enter(after store.Position) {
 	f.mu.Lock()
@@ -215,10 +210,10 @@ func (f *flow) leave(after store.Position) {
 	f.signal()
 }
 
-// take removes at most n entries from the queue. If it is empty then, scanned is the
+// takeEntries removes at most n entries from the queue. If it is empty then, scanned is the
 // position up to which the flow has given everything, and behind says that what follows
 // is in the log.
-func (f *flow) take(n int, handled store.Position) (entries []readEntry, scanned store.Position, behind bool) {
+func (f *flow) takeEntries(n int, handled store.Position) (entries []readEntry, scanned store.Position, behind bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n = min(n, len(f.queue))

@@ -46,7 +46,7 @@ func BenchmarkHandle(b *testing.B) {
 					entries[j].At += group
 				}
 				for _, f := range flows {
-					if taken, _, behind := f.take(group, 0); len(taken) != group || behind {
+					if taken, _, behind := f.takeEntries(group, 0); len(taken) != group || behind {
 						b.Fatalf("%d entries were queued, behind: %v", len(taken), behind)
 					}
 				}
@@ -77,11 +77,11 @@ func TestQueueFull(t *testing.T) {
 	if d.all != 1 || len(d.live["a"]) != 0 {
 		t.Errorf("%d flows keep up", d.all)
 	}
-	taken, _, behind := f.take(10, 0)
+	taken, _, behind := f.takeEntries(10, 0)
 	if len(taken) != 10 || behind {
 		t.Errorf("%d entries, behind: %v", len(taken), behind)
 	}
-	taken, after, behind := f.take(10*maxQueue, 0)
+	taken, after, behind := f.takeEntries(10*maxQueue, 0)
 	if len(taken) != maxQueue-10 || !behind || after != maxQueue {
 		t.Errorf("%d entries, and then from %d, behind: %v", len(taken), after, behind)
 	}
@@ -92,10 +92,10 @@ func TestQueueFull(t *testing.T) {
 		t.Error("the flow cannot join")
 	}
 	offer(t, &d, entriesAfter(maxQueue+5, 10)) // some again
-	if taken, _, _ = f.take(100, 0); len(taken) != 5 || taken[0].At != maxQueue+11 {
+	if taken, _, _ = f.takeEntries(100, 0); len(taken) != 5 || taken[0].At != maxQueue+11 {
 		t.Errorf("%d entries after it joined", len(taken))
 	}
-	if taken, after, behind = other.take(1, store.Position(d.handled.Load())); len(taken) != 0 || behind || after != maxQueue+15 {
+	if taken, after, behind = other.takeEntries(1, store.Position(d.handled.Load())); len(taken) != 0 || behind || after != maxQueue+15 {
 		t.Errorf("a flow that wants none of the entries: %d entries, at %d, behind: %v", len(taken), after, behind)
 	}
 }

@@ -125,8 +125,8 @@ func (d *Deliverer) entry(ctx context.Context, at store.Position, u store.User) 
 	}
 }
 
-// dropped is errDropped if the retention passed an entry that the log does not have. If not
-// it was erased: some engines leave nothing of what they erase.
+// dropped is errDropped if the retention passed an entry that the log does not have.
+// Otherwise the entry was erased: some engines keep no trace of erased entries.
 func (d *Deliverer) dropped(ctx context.Context, at store.Position) error {
 	oldest, err := d.Store.PositionAt(ctx, unixZero)
 	if err == nil && oldest >= at {

@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 // Limits of the number of subscriptions.
@@ -68,8 +69,8 @@ type Registry struct {
 	Consented func(ctx context.Context, account presence.AccountID, user presence.UserID, app presence.AppID) (time.Time, error)
 	Clock     func() time.Time
 	Log       *slog.Logger
-	// Exclusive says that no other node has the store open.
-	Exclusive bool
+	// Nodes are those that serve the store. Nil: no other process has it open.
+	Nodes tail.Nodes
 	// OnChange is called after a change that other nodes have to read. Wake makes Run read
 	// their changes now instead of within pollEvery. Nil: nodes send no messages.
 	OnChange func()
@@ -237,7 +238,7 @@ func (r *Registry) Update(
 }
 
 // Enable validates the endpoint again. If it succeeds, a subscription that was disabled
-// goes on where it stopped.
+// continues where it stopped.
 func (r *Registry) Enable(ctx context.Context, account presence.AccountID, id string, check func(*Subscription) error) (*Subscription, error) {
 	return r.modify(ctx, account, id, func(s *Subscription) error {
 		if err := check(s); err != nil {
@@ -253,6 +254,19 @@ func (r *Registry) SetHealth(ctx context.Context, s *Subscription, h Health) err
 		if now.URL == s.URL && now.Form == s.Form && now.Auth == s.Auth {
 			now.Health = h
 		}
+		return nil
+	})
+	return err
+}
+
+// SetReplay stores a requested replay. It returns ErrReplaying if another one was requested
+// since s was read.
+func (r *Registry) SetReplay(ctx context.Context, s *Subscription, replay ReplayRequest) error {
+	_, err := r.modify(ctx, s.Account, s.ID, func(now *Subscription) error {
+		if now.Replay.Number != s.Replay.Number {
+			return ErrReplaying
+		}
+		now.Replay = replay
 		return nil
 	})
 	return err
@@ -381,7 +395,7 @@ func (r *Registry) write(ctx context.Context, doc store.Doc) error {
 
 // store writes a document, and the one that tells other nodes.
 func (r *Registry) store(ctx context.Context, doc store.Doc) error {
-	if r.Exclusive {
+	if r.Nodes == nil {
 		return r.Store.Write(ctx, systemAccount, doc)
 	}
 	return r.writeChange(ctx, doc)

@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/tail/tailtest"
 	"porchlight.dev/porchlight/internal/webhook"
 )
 
@@ -65,6 +66,7 @@ func (f *registryFixture) node() *webhook.Registry {
 	return &webhook.Registry{
 		Store: f.store, Sealer: &seal.Sealer{Store: f.store}, Directory: f.people.Directory, Client: client,
 		Catalog: webhook.Catalog{Forms: []webhook.Form{plainForm{}}, Profiles: []webhook.Profile{webhook.Durable(), {Name: "quick"}}},
+		Nodes:   new(tailtest.Cluster).Join(),
 		Clock:   f.clock.Now, Log: slog.New(slog.DiscardHandler),
 		Validate: func(_ context.Context, s *webhook.Subscription) error {
 			f.validated = append(f.validated, s.URL)
@@ -380,7 +382,9 @@ func TestLimitHoldsForConcurrentRequests(t *testing.T) {
 	for name, exclusive := range map[string]bool{"one node": true, "several nodes": false} {
 		t.Run(name, func(t *testing.T) {
 			f := newRegistry(t)
-			f.Exclusive = exclusive
+			if exclusive {
+				f.Nodes = nil
+			}
 			const at, more = 4, 3 // at a time; above the limit
 			create := func(each func(error)) {
 				var counted, creating sync.WaitGroup
@@ -742,7 +746,9 @@ func TestPausedWhileRead(t *testing.T) {
 			f := newRegistry(t)
 			f.create(same)
 			there := f.node()
-			there.Exclusive = exclusive
+			if exclusive {
+				there.Nodes = nil
+			}
 			there.Directory = directory.New(&afterLoad{Store: f.store, do: func() {
 				account, err := f.people.Directory.Account(t.Context(), f.account)
 				apptest.Check(t, err)

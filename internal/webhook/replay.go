@@ -24,8 +24,8 @@ var (
 
 // Replay sends the events above a position again, up to the newest one, beside those
 // that happen meanwhile. They have the same IDs as before and are marked as replayed. It
-// returns the position of the last one. PositionAt of the store gives the position of a
-// time.
+// returns the position of the last one. The node that delivers begins within a second or so.
+// PositionAt of the store gives the position of a time.
 func (d *Deliverer) Replay(ctx context.Context, s *Subscription, after store.Position) (to store.Position, err error) {
 	switch {
 	case s.URL == "":
@@ -35,9 +35,12 @@ func (d *Deliverer) Replay(ctx context.Context, s *Subscription, after store.Pos
 	case s.Paused:
 		return 0, ErrPaused
 	}
-	w, err := d.worker(s)
-	if err != nil {
+	v, _, err := d.loadState(ctx, s)
+	switch {
+	case err != nil:
 		return 0, err
+	case v.Replay != nil || d.pendingReplay(s, v.Replays):
+		return 0, ErrReplaying
 	}
 	to, err = d.newest(ctx)
 	if err != nil {
@@ -48,18 +51,29 @@ func (d *Deliverer) Replay(ctx context.Context, s *Subscription, after store.Pos
 	} else if after = max(after, oldest); after < to && to-after > MaxReplay {
 		return 0, ErrReplayTooLong
 	}
-	return to, w.askReplay(&replayValue{At: min(after, to), To: to})
+	number := max(s.Replay.Number, v.Replays) + 1 // an older version drops the former
+	return to, d.SetReplay(ctx, s, ReplayRequest{Number: number, Epoch: d.Store.Epoch(), After: min(after, to), To: to})
 }
 
-func (w *worker) askReplay(r *replayValue) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.asked != nil || w.published.Replaying {
-		return ErrReplaying
+// A ReplayRequest is the newest replay of a subscription that was requested.
+type ReplayRequest struct {
+	Number uint64         `json:"number"` // 1 is the first; 0: none was requested
+	Epoch  string         `json:"epoch"`  // of the positions
+	After  store.Position `json:"after"`
+	To     store.Position `json:"to"`
+}
+
+// pendingReplay reports whether the newest requested replay has not begun.
+func (d *Deliverer) pendingReplay(s *Subscription, begun uint64) bool {
+	return s.Replay.Number > begun && s.Replay.Epoch == d.Store.Epoch()
+}
+
+// beginReplay begins the replay that was requested, on any node.
+func (w *worker) beginReplay() {
+	if w.d.pendingReplay(w.sub, w.replays) {
+		w.replay, w.dirty = newLane(w.sub.Replay.After, w.sub.Replay.To), true
 	}
-	w.asked = r
-	w.notify()
-	return nil
+	w.replays = max(w.replays, w.sub.Replay.Number)
 }
 
 // Test sends a sample of an event once, and returns the attempt. who is the user in it.

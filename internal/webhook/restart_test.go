@@ -253,6 +253,48 @@ func TestHandover(t *testing.T) {
 	})
 }
 
+// slowSaves is a store whose saves of delivery states are confirmed late, whether or not the
+// caller still waits.
+type slowSaves struct {
+	tail.Store
+
+	delay time.Duration
+}
+
+func (s slowSaves) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	err := s.Store.Write(ctx, account, docs...)
+	if err == nil && docs[0].Key.Collection == "webhook-delivery" {
+		time.Sleep(s.delay)
+	}
+	return err
+}
+
+// TestStopWhileSaving: a stop repeats no event, although the state is being saved.
+func TestStopWhileSaving(t *testing.T) {
+	for _, delay := range []time.Duration{time.Second, 5 * time.Second} {
+		t.Run(delay.String(), func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				s := subscription("one")
+				f := newFixture(t, st, s)
+				f.use = slowSaves{st, delay}
+				f.start()
+				e := f.network.endpoint(s.URL)
+				const changes = 20
+				for range changes {
+					f.change("ann")
+					advance(100 * time.Millisecond)
+				}
+				f.stop()
+				f.start()
+				advance(time.Minute)
+				if n := e.count(); n != changes {
+					t.Errorf("%d requests for %d events", n, changes)
+				}
+			})
+		})
+	}
+}
+
 // gaps lists the bodies of gap events that an endpoint accepted.
 func gaps(e *endpoint) (all []string) {
 	for _, a := range e.all() {

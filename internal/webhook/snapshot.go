@@ -87,7 +87,7 @@ func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version str
 // AccountChanged makes every node read again whether accounts are suspended, and who owns them.
 func (r *Registry) AccountChanged(ctx context.Context) error {
 	defer r.forgetSeen()
-	if r.Exclusive {
+	if r.Nodes == nil {
 		return nil
 	}
 	return document.Again(func() error { return r.writeChange(ctx) })
@@ -271,7 +271,7 @@ func (x *snapshot) upTo(now time.Time) string {
 // poll reads all subscriptions if one has changed.
 func (r *Registry) poll(ctx context.Context) error {
 	seen := r.snapshot.upTo(r.Clock())
-	if r.Exclusive && seen != unread {
+	if r.Nodes == nil && seen != unread {
 		return nil
 	}
 	_, version, err := r.loadChanges(ctx)

@@ -45,6 +45,7 @@ type stateValue struct {
 	Retries []retryValue     `json:"retries,omitempty"`
 	Gaps    []gapValue       `json:"gaps,omitempty"`
 	Replay  *replayValue     `json:"replay,omitempty"`
+	Replays uint64           `json:"replays,omitempty"` // the number of the replay that was begun last
 }
 
 // A retryValue is written as an array, because a state has up to MaxPending of them.

@@ -52,6 +52,7 @@ type subscriptionValue struct {
 	Reason      string             `json:"reason,omitempty"`
 	Disabled    time.Time          `json:"disabled,omitzero"`
 	Paused      bool               `json:"paused,omitempty"`
+	Replay      ReplayRequest      `json:"replay,omitzero"`
 	Sealed      []byte             `json:"sealed,omitempty"` // a sealedValue
 }
 
@@ -79,7 +80,7 @@ func (r *Registry) encode(ctx context.Context, s *Subscription) (store.Doc, erro
 		URL: s.URL, Form: s.Form, Events: s.Events, Users: s.Users, Groups: s.Groups,
 		Profile: s.Profile, LatestOnly: s.LatestOnly, Concurrency: s.Concurrency, Created: s.Created,
 		Validated: s.Health.Validated, Failures: s.Health.Failures, Reason: s.Health.Reason, Disabled: s.Health.Disabled,
-		Paused: s.Paused, Sealed: sealed,
+		Paused: s.Paused, Replay: s.Replay, Sealed: sealed,
 	}), nil
 }
 
@@ -108,7 +109,7 @@ func decodeOpen(doc *store.Doc) (s *Subscription, sealed []byte, err error) {
 	}
 	s = &Subscription{
 		ID: doc.Key.Key[strings.LastIndexByte(doc.Key.Key, '/')+1:], Version: doc.Version,
-		Account: v.Account, App: v.App, Owner: v.Owner, Name: v.Name, Paused: v.Paused,
+		Account: v.Account, App: v.App, Owner: v.Owner, Name: v.Name, Paused: v.Paused, Replay: v.Replay,
 		Consent: Consent{User: v.ConsentBy, Since: v.ConsentAt},
 		URL:     v.URL, Form: v.Form, Events: v.Events, Users: v.Users, Groups: v.Groups,
 		Profile: v.Profile, LatestOnly: v.LatestOnly, Concurrency: v.Concurrency, Created: v.Created,

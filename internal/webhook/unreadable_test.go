@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,7 +114,7 @@ func TestUnreadableRetryAndClient(t *testing.T) {
 		e.set(func(n int, _ *webhook.Request) reply {
 			return reply{status: map[bool]int{true: 500, false: 200}[n == 0]}
 		})
-		f.note("bad", "x")
+		at := f.note("bad", "x")
 		advance(100 * time.Millisecond)
 		broken.Store(true)
 		f.note("fine", "y")
@@ -122,7 +123,7 @@ func TestUnreadableRetryAndClient(t *testing.T) {
 		if st, _ := f.d.Status(s); st.Pending > 0 {
 			t.Errorf("%+v", st)
 		}
-		l.want(t, "gap two 0-1: the directory's record of a user cannot be read", "changed y")
+		l.want(t, fmt.Sprintf("gap two %d-%d: the directory's record of a user cannot be read", at-1, at), "changed y")
 	})
 }
 

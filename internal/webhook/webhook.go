@@ -58,6 +58,7 @@ type Subscription struct {
 	// deactivated, or the person of the Consent may not follow others any more. It is set in
 	// the snapshot alone.
 	Suspended bool
+	Replay    ReplayRequest
 
 	groupKeys []string // of Groups
 }
@@ -72,7 +73,7 @@ type Consent struct {
 }
 
 // Health is what validation found. A subscription that is disabled is sent nothing; its
-// position stays, so that it goes on where it stopped when it is enabled again.
+// position stays, so that it continues where it stopped when it is enabled again.
 type Health struct {
 	Validated time.Time // the last success; zero: never
 	Failures  int       // validations in a row that failed

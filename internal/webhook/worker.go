@@ -44,7 +44,6 @@ type worker struct {
 	mu        sync.Mutex
 	next      *Subscription // after a change
 	removed   bool          // the subscription was deleted
-	asked     *replayValue  // a replay that was asked for
 	published Status
 
 	// The fields below are of the loop.
@@ -55,10 +54,14 @@ type worker struct {
 	profile Profile
 	live    bool // the flow keeps up
 	main    *lane
-	replay  *lane // nil: none
-	breaker breaker
-	probed  store.Position // the event of the last probe
-	probes  int            // with that event, that were answered
+	replay  *lane  // nil: none
+	replays uint64 // the number of the replay that was begun last
+	// Of the state in the store: whether a replay has not ended, and that number.
+	replaySaved  bool
+	replaysSaved uint64
+	breaker      breaker
+	probed       store.Position // the event of the last probe
+	probes       int            // with that event, that were answered
 
 	pending
 	firsts, retrying int // attempts that are being made
@@ -96,12 +99,7 @@ func (w *worker) use(s *Subscription) error {
 	return nil
 }
 
-func (w *worker) notify() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
+func (w *worker) notify() { wakeUp(w.wake) }
 
 // change gives the loop another version of the subscription.
 func (w *worker) change(s *Subscription) {
@@ -182,6 +180,8 @@ func (w *worker) tryLoad() error {
 	if v.Replay != nil {
 		w.replay = newLane(v.Replay.At, v.Replay.To)
 	}
+	w.replays, w.replaysSaved, w.replaySaved = v.Replays, v.Replays, v.Replay != nil
+	w.beginReplay()
 	w.main = newLane(v.Position, 0)
 	for _, at := range v.Done {
 		w.main.again[at] = true
@@ -224,13 +224,9 @@ func (w *worker) await(limit time.Duration) {
 // adopt applies what other goroutines asked for.
 func (w *worker) adopt() {
 	w.mu.Lock()
-	next, asked := w.next, w.asked
-	w.next, w.asked = nil, nil
-	w.published.Replaying = w.published.Replaying || asked != nil
+	next := w.next
+	w.next = nil
 	w.mu.Unlock()
-	if asked != nil {
-		w.replay, w.dirty = newLane(asked.At, asked.To), true
-	}
 	if next == nil {
 		return
 	}
@@ -238,6 +234,7 @@ func (w *worker) adopt() {
 	if err := w.use(next); err != nil {
 		w.logFailure("subscription not changed", err)
 	}
+	w.beginReplay()
 	if w.sub.stopped() && !wasStopped {
 		w.rewind()
 	}
@@ -286,7 +283,7 @@ func (w *worker) takeLive() {
 		return
 	}
 	handled := store.Position(w.d.dispatch.handled.Load())
-	entries, scanned, behind := w.flow.take(free, handled)
+	entries, scanned, behind := w.flow.takeEntries(free, handled)
 	l.backlog = append(l.backlog, entries...)
 	if n := len(entries); n > 0 {
 		l.readTo = max(l.readTo, entries[n-1].At)
@@ -392,12 +389,11 @@ func (w *worker) replayRetry() time.Time {
 func (w *worker) publish(attached bool) {
 	s := Status{
 		Position: w.main.position(), Pending: len(w.retries), Behind: !w.live, Down: w.breaker.down,
-		NextProbe: w.breaker.probe, Paused: w.sub.Paused, Suspended: w.sub.Suspended, Disabled: !w.sub.Health.Disabled.IsZero(), Oldest: w.main.oldest(), Replaying: w.replay != nil,
-		Attached: attached,
+		NextProbe: w.breaker.probe, Paused: w.sub.Paused, Suspended: w.sub.Suspended, Disabled: !w.sub.Health.Disabled.IsZero(), Oldest: w.main.oldest(), Replaying: w.replay != nil || w.replaySaved,
+		Attached: attached, replays: w.replaysSaved,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s.Replaying = s.Replaying || w.asked != nil
 	w.published = s
 }
 
@@ -431,31 +427,40 @@ func (w *worker) saveIfDue(now time.Time) {
 	s, version := w.sub, w.version
 	w.saving, w.dirty = true, false
 	go func() {
-		version, err := w.d.saveState(w.ctx, s, version, v)
-		if errors.Is(err, store.ErrConflict) { // the answer to an earlier write was lost
-			version, err = w.d.stateVersion(w.ctx, s)
-			err = cmp.Or(err, store.ErrConflict)
-		}
-		w.report(func() { w.noteSaved(version, v.Position, err) })
+		version, err := w.save(w.sending, s, version, v) // a stop waits for it, and saves what is newer
+		w.report(func() { w.noteSaved(version, &v, err) })
 	}()
 }
 
-func (w *worker) noteSaved(version string, at store.Position, err error) {
+// save replaces the state in the store. After a lost answer its version is another one than
+// expected. If it is ahead, or there is none, another node has delivered since, or the
+// subscription was deleted.
+func (w *worker) save(ctx context.Context, s *Subscription, version string, v stateValue) (string, error) {
+	next, err := w.d.saveState(ctx, s, version, v)
+	if !errors.Is(err, store.ErrConflict) {
+		return next, err
+	}
+	stored, newest, loaded := w.d.loadState(ctx, s)
+	if loaded != nil || newest == "" || stored.Position > v.Position {
+		return version, cmp.Or(loaded, err)
+	}
+	return w.d.saveState(ctx, s, newest, v)
+}
+
+func (w *worker) noteSaved(version string, v *stateValue, err error) {
 	w.saving, w.version = false, version
 	w.saveAt = w.d.Clock().Add(saveEvery)
 	if err != nil {
 		w.dirty = true
-		if !errors.Is(err, store.ErrConflict) {
-			w.logFailure("cannot save the delivery state; will retry", err)
-		}
+		w.logFailure("cannot save the delivery state; will retry", err)
 		return
 	}
-	w.saved = at
+	w.saved, w.replaysSaved, w.replaySaved = v.Position, v.Replays, v.Replay != nil
 }
 
 // state is the value to save.
 func (w *worker) state() stateValue {
-	v := stateValue{Epoch: w.d.Store.Epoch(), Position: w.main.position()}
+	v := stateValue{Epoch: w.d.Store.Epoch(), Position: w.main.position(), Replays: w.replays}
 	v.Done = w.main.doneAbove(v.Position)
 	w.trim(MaxPending)
 	for limit := len(w.retries); ; limit = len(w.retries) - 1 {
@@ -492,7 +497,7 @@ func (w *worker) stop(stopSending context.CancelFunc) {
 	defer cancel()
 	if w.isRemoved() {
 		if err := w.d.removeState(ctx, w.sub); err != nil {
-			w.logFailure("cannot delete the delivery state", err)
+			w.warn("cannot delete the delivery state", err)
 		}
 		w.d.logs.remove(w.sub)
 		return
@@ -500,13 +505,18 @@ func (w *worker) stop(stopSending context.CancelFunc) {
 	if !w.dirty && w.main.position() == w.saved {
 		return
 	}
-	if _, err := w.d.saveState(ctx, w.sub, w.version, w.state()); err != nil {
-		w.logFailure("cannot save the delivery state; events will be delivered again", err)
+	if _, err := w.save(ctx, w.sub, w.version, w.state()); err != nil {
+		w.warn("cannot save the delivery state; events will be delivered again", err)
 	}
 }
 
+// logFailure logs what is not due to the end of the worker.
 func (w *worker) logFailure(message string, err error) {
 	if w.ctx.Err() == nil {
-		w.d.Log.WarnContext(w.ctx, message, slog.String("subscription", w.sub.ID), slog.Any("err", err)) //nolint:sloglint // the callers have constants
+		w.warn(message, err)
 	}
+}
+
+func (w *worker) warn(message string, err error) {
+	w.d.Log.WarnContext(w.ctx, message, slog.String("subscription", w.sub.ID), slog.Any("err", err)) //nolint:sloglint // the callers have constants
 }

@@ -1,6 +1,7 @@
 package zoomapi
 
 import (
+	lru "container/list"
 	"strconv"
 	"sync"
 	"time"
@@ -105,12 +106,20 @@ type Limits struct {
 
 	mu       sync.Mutex // guards the fields below
 	accounts map[presence.AccountID]*usage
-	nodes    int                  // 0: no other node counts
-	changed  []presence.AccountID // with usage that is to be sent to other nodes
+	// All accounts, the most recently active first: those without requests that count for the
+	// day, and those with some.
+	uncounted, counted lru.List
+
+	nodes   int                  // 0: no other node counts
+	changed []presence.AccountID // with usage that is to be sent to other nodes
 }
 
 // usage is what an account has used.
 type usage struct {
+	account presence.AccountID
+	order   *lru.List    // nil: it was not touched
+	element *lru.Element // of order
+
 	short  [labelCount]quota.SharedBucket
 	day    int64 // since 1970, UTC; of spent
 	spent  [labelCount]int
@@ -175,6 +184,7 @@ func (l *Limits) takeRequest(h header, p *auth.Principal, kind label) error {
 	l.mu.Lock()
 	u := l.usage(p.Account, now)
 	left, err := u.takeRequest(l.nodes, allowed, kind, now)
+	l.touch(u)
 	if err == nil && l.nodes > 0 {
 		l.noteUsage(p.Account, u, allowed, kind)
 	}
@@ -216,29 +226,55 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 		if len(l.accounts) >= maxAccounts {
 			l.evict(now)
 		}
-		u = &usage{}
+		u = &usage{account: account}
 		l.accounts[account] = u
 	}
 	return u
 }
 
-// evict drops the accounts whose counters are all back at their start, or else the one
-// with the oldest request. l.mu is locked.
+// touch notes that the account was just active. l.mu is locked.
+func (l *Limits) touch(u *usage) {
+	order := &l.uncounted
+	if u.spent != [labelCount]int{} {
+		order = &l.counted
+	}
+	if u.order == order {
+		order.MoveToFront(u.element)
+		return
+	}
+	if u.order != nil {
+		u.order.Remove(u.element)
+	}
+	u.order, u.element = order, order.PushFront(u)
+}
+
+// evict drops the account that has been quiet longest, and rather one whose counters are all
+// at their start. l.mu is locked.
 func (l *Limits) evict(now time.Time) {
-	var quietest presence.AccountID
-	var since quota.Bucket
-	today := dayOf(now)
-	for account, u := range l.accounts {
-		last := max(u.short[light].FullAt(), u.short[medium].FullAt(), u.short[heavy].FullAt(), u.short[intensive].FullAt())
-		if last.Full(now) && (u.day != today || u.spent == [labelCount]int{}) {
-			delete(l.accounts, account)
+	var quietest *usage
+	for _, order := range []*lru.List{&l.uncounted, &l.counted} {
+		if order.Len() == 0 {
 			continue
 		}
-		if quietest == "" || last < since {
-			quietest, since = account, last
+		u, _ := order.Back().Value.(*usage)
+		if u.unused(now) {
+			quietest = u
+			break
+		}
+		if quietest == nil || u.fullAt() < quietest.fullAt() {
+			quietest = u
 		}
 	}
-	if len(l.accounts) >= maxAccounts {
-		delete(l.accounts, quietest)
-	}
+	quietest.order.Remove(quietest.element)
+	delete(l.accounts, quietest.account)
+}
+
+// fullAt is when all buckets are full again.
+func (u *usage) fullAt() quota.Bucket {
+	return max(u.short[light].FullAt(), u.short[medium].FullAt(), u.short[heavy].FullAt(), u.short[intensive].FullAt())
+}
+
+// unused reports whether all counters are at their start.
+func (u *usage) unused(now time.Time) bool {
+	return u.fullAt().Full(now) && (u.day < dayOf(now) || u.spent == [labelCount]int{})
 }

@@ -267,10 +267,58 @@ func TestLimitsAreBounded(t *testing.T) {
 	if _, ok := l.accounts["10"]; !ok {
 		t.Error("a more active account was evicted")
 	}
+}
+
+// TestEvictionKeepsDailyCounts: an account with requests that count for the day is evicted after
+// those with nothing to lose, however long it has been quiet, until the day ends.
+func TestEvictionKeepsDailyCounts(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	l := newTestLimits(Business, &now)
+	use := func(account string, kind label) {
+		t.Helper()
+		if err := l.takeRequest(http.Header{}, of(account), kind); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := func(account presence.AccountID) bool { return l.accounts[account] != nil }
+	use("counted", heavy)
+	for i := range 2 * maxAccounts {
+		now = now.Add(time.Millisecond)
+		use(strconv.Itoa(i), light)
+	}
+	if !kept("counted") || kept("0") || !kept("19999") || len(l.accounts) != maxAccounts {
+		t.Errorf("%d accounts, not those that should be kept", len(l.accounts))
+	}
+	for i := range maxAccounts {
+		use("at once "+strconv.Itoa(i), light)
+	}
+	if kept("counted") {
+		t.Error("kept in place of accounts that are active now")
+	}
+	use("counted", heavy)
 	now = now.Add(24 * time.Hour)
-	_ = l.takeRequest(http.Header{}, of("new"), medium)
-	if len(l.accounts) != 1 {
-		t.Errorf("%d accounts are kept on the next day", len(l.accounts))
+	for i := range maxAccounts {
+		use("next day "+strconv.Itoa(i), heavy)
+	}
+	if kept("counted") || len(l.accounts) != maxAccounts {
+		t.Error("kept on the next day")
+	}
+}
+
+// BenchmarkManyAccounts makes requests of more accounts than are kept, one after another.
+func BenchmarkManyAccounts(b *testing.B) {
+	now := time.Now()
+	l := newTestLimits(Business, &now)
+	principals := make([]*auth.Principal, 2*maxAccounts)
+	for i := range principals {
+		principals[i] = of(strconv.Itoa(i))
+	}
+	h := http.Header{}
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(time.Microsecond)
+		if err := l.takeRequest(h, principals[i%len(principals)], light); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -42,24 +42,39 @@ func (l *Limits) noteUsage(account presence.AccountID, u *usage, allowed *allowa
 }
 
 // Unsent implements quota.Ledger.
-func (l *Limits) Unsent(accounts int) (used []quota.Used) {
+func (l *Limits) Unsent(amounts int) (used []quota.Used) {
+	now := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(accounts, len(l.changed))
-	for _, account := range l.changed[:n] {
-		u := l.accounts[account]
-		if u == nil {
-			continue // evicted
+	n := 0
+	for ; n < len(l.changed) && len(used)+int(kindCount) <= amounts; n++ {
+		if u := l.accounts[l.changed[n]]; u != nil { // it was not evicted
+			u.begin(now)
+			used = u.appendUnsent(used, l.changed[n])
 		}
-		for kind, amount := range u.unsent.amounts {
-			if amount > 0 {
-				used = append(used, quota.Used{Account: string(account), Kind: uint8(kind), Amount: amount})
-			}
-		}
-		u.unsent = unsent{}
 	}
 	l.changed = append(l.changed[:0], l.changed[n:]...)
 	return used
+}
+
+// appendUnsent appends what was not sent, and notes that it was.
+func (u *usage) appendUnsent(used []quota.Used, account presence.AccountID) []quota.Used {
+	for kind, amount := range u.unsent.amounts {
+		if amount > 0 {
+			used = append(used, u.amountOf(account, label(kind), amount))
+		}
+	}
+	u.unsent = unsent{}
+	return used
+}
+
+// amountOf is an amount of the present day.
+func (u *usage) amountOf(account presence.AccountID, kind label, amount int64) quota.Used {
+	x := quota.Used{Account: string(account), Kind: uint8(kind), Amount: amount}
+	if kind >= daily {
+		x.Day = u.day
+	}
+	return x
 }
 
 // Add implements quota.Ledger.
@@ -84,10 +99,23 @@ func (l *Limits) merge(used []quota.Used, spend func(spent int, n int64) int) {
 		u.begin(now)
 		if kind := label(x.Kind); kind < daily {
 			u.short[kind].Add(x.Amount, now)
-		} else {
+		} else if u.isOfDay(x.Day, now) {
 			u.spent[kind-daily] = spend(u.spent[kind-daily], x.Amount)
 		}
+		l.touch(u)
 	}
+}
+
+// maxSkew is how far the clocks of nodes may differ.
+const maxSkew = 2 * time.Second
+
+// isOfDay reports whether a node that names a day counts for the same day as this one. The
+// next day begins when it has begun at the first node.
+func (u *usage) isOfDay(named int64, now time.Time) bool {
+	if ahead := now.Add(maxSkew); named > u.day && named == dayOf(ahead) {
+		u.begin(ahead)
+	}
+	return named == u.day || named == 0
 }
 
 // Totals implements quota.Ledger.
@@ -98,7 +126,7 @@ func (l *Limits) Totals() (totals []quota.Used) {
 	for account, u := range l.accounts {
 		for pool, n := range u.spent {
 			if n > 0 && u.day == today {
-				totals = append(totals, quota.Used{Account: string(account), Kind: uint8(daily) + uint8(pool), Amount: int64(n)})
+				totals = append(totals, u.amountOf(account, daily+label(pool), int64(n)))
 			}
 		}
 	}
@@ -107,9 +135,10 @@ func (l *Limits) Totals() (totals []quota.Used) {
 
 func dayOf(now time.Time) int64 { return now.Unix() / int64(day/time.Second) }
 
-// begin begins a new day, if there is one.
+// begin begins a new day, if there is one. It may have begun already at another node.
 func (u *usage) begin(now time.Time) {
-	if today := dayOf(now); u.day != today {
+	if today := dayOf(now); u.day != today && u.day != today+1 {
 		u.day, u.spent = today, [labelCount]int{}
+		clear(u.unsent.amounts[daily:])
 	}
 }

@@ -2,6 +2,7 @@ package zoomapi
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -246,6 +247,92 @@ func TestUsageBeyondOneMessage(t *testing.T) {
 			t.Errorf("the second node admitted %d requests", second)
 		}
 	})
+}
+
+// A sizer is a messenger that notes the size of the largest message.
+type sizer struct {
+	quota.Messenger
+	largest int
+}
+
+func (s *sizer) Broadcast(topic string, payload []byte) error {
+	s.largest = max(s.largest, len(payload))
+	return s.Messenger.Broadcast(topic, payload)
+}
+
+// TestLargestUsageMessage: however many accounts are busy, a message is no larger than the
+// smallest limit of NATS servers with which a node starts, 704 KiB.
+func TestLargestUsageMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		messenger := &sizer{Messenger: new(storetest.Bus).Node()}
+		l := NewLimits(Business, time.Now)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- quota.NewExchange(l, messenger, func() int { return 2 }).Run(ctx) }()
+		for range 20 {
+			for i := range 5000 {
+				p := &auth.Principal{Account: presence.AccountID(fmt.Sprintf("KDcuGIm1QgePTO8WbO%04d", i)), Plan: Free.String()}
+				for kind := range labelCount {
+					_ = l.takeRequest(http.Header{}, p, kind) // some are refused
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if messenger.largest < 100<<10 || messenger.largest > 704<<10 {
+			t.Errorf("the largest message has %d bytes", messenger.largest)
+		}
+	})
+}
+
+// TestClocksAtMidnight: two nodes whose clocks differ count the same requests for the same
+// day. What the day before had does not count.
+func TestClocksAtMidnight(t *testing.T) {
+	now := time.Date(2026, 3, 1, 23, 59, 58, 500_000_000, time.UTC)
+	slow := NewLimits(Business, func() time.Time { return now })
+	fast := NewLimits(Business, func() time.Time { return now.Add(1900 * time.Millisecond) })
+	for _, l := range []*Limits{slow, fast} {
+		l.SetNodes(2)
+	}
+	request := func(at *Limits, n int) {
+		t.Helper()
+		for range n {
+			if err := at.takeRequest(http.Header{}, &auth.Principal{Account: "acme"}, heavy); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(when string, here, there int) {
+		t.Helper()
+		for l, n := range map[*Limits]int{slow: here, fast: there} {
+			if got := l.accounts["acme"].spent[heavy]; got != n {
+				t.Errorf("%s: %d requests of the day, want %d", when, got, n)
+			}
+		}
+	}
+	request(slow, 3) // of the old day, for both
+	request(fast, 2) // of the new one
+	slow.AddTotals(fast.Totals())
+	want("totals", 2, 2)
+	yesterday := []quota.Used{{Account: "acme", Kind: uint8(daily + heavy), Amount: 50, Day: dayOf(now)}}
+	fast.Add(yesterday)
+	fast.AddTotals(yesterday)
+	want("of the day before", 2, 2)
+	fast.Unsent(100) // which are in the totals
+	request(fast, 4)
+	slow.Add(fast.Unsent(100))
+	want("amounts", 6, 6)
+	now = now.Add(time.Minute)
+	request(slow, 1)
+	fast.Add(slow.Unsent(100))
+	want("after midnight", 7, 7)
+	now = now.Add(24 * time.Hour)
+	request(slow, 1)
+	fast.Add(slow.Unsent(100))
+	want("the next day", 1, 1)
 }
 
 // BenchmarkTakeRequest compares the limits of a single node with those of three.
