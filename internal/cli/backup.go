@@ -147,8 +147,8 @@ func (c *restoreCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(report, "Restored %s, as of %s, %s.\nStart the server:\n\n  porchlight serve --data-dir %s\n",
-		contents(report.Records, report.Entries, report.Documents, report.Bytes), report.Created.Local().Format(time.DateTime), rate(report.Bytes, report.Seconds), dir)
+	return s.print(report, "Restored %s, as of %s, %s.\nStart the server:\n\n  %s serve --data-dir %s\n",
+		contents(report.Records, report.Entries, report.Documents, report.Bytes), report.Created.Local().Format(time.DateTime), rate(report.Bytes, report.Seconds), callOf(s.program), dir)
 }
 
 // renew gives a new epoch to a store that NATS's own tools restored.
@@ -166,7 +166,7 @@ func (c *restoreCommand) renew(s *shell) error {
 	if err := server.Renew(s.ctx, cfg); err != nil {
 		return err
 	}
-	return s.print(map[string]string{"store": cfg.Store}, "The %s has a new epoch.\nStart the server:\n\n  porchlight serve %s\n", cfg.StoreDescription(), server.LocationFlag(cfg))
+	return s.print(map[string]string{"store": cfg.Store}, "The %s has a new epoch.\nStart the server:\n\n  %s serve %s\n", cfg.StoreDescription(), callOf(s.program), server.LocationFlag(cfg))
 }
 
 // verifyCommand is "porchlight verify".

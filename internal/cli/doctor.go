@@ -15,13 +15,14 @@ import (
 // doctorCommand is "porchlight doctor".
 type doctorCommand struct {
 	settings
+	clientCertificate
 	Strict bool `name:"strict" help:"Exit with 4 if there are warnings and no problems."`
 }
 
 func (*doctorCommand) Help() string {
 	return `Checks the disk, the clock, the open file limit, the certificates, public-url, webhooks, consumers, quarantined entries, NATS, backups and the settings, and says what to do about each problem and warning. It changes nothing.
 
-Run it on the server's machine, as the same user as the server, with the settings of "porchlight serve". A running server answers on the control socket in its data directory, with its own settings, so that --data-dir is enough; with a store on NATS it answers on admin-listen. Without a running server, the command reads the data directory or the store itself, and says which checks need the server.
+Run it on the server's machine, as the same user as the server, with the settings of "porchlight serve". A running server answers on the control socket in its data directory, with its own settings, so that --data-dir is enough; with a store on NATS it answers on admin-listen, and if admin-client-ca-file admits only clients with a certificate there, give the command one with --client-cert-file and --client-key-file. Without a running server, the command reads the data directory or the store itself, and says which checks need the server.
 
 It exits with 0 if no check found a problem, and with 1 otherwise. Warnings alone exit with 0, or with 4 if --strict is given. The output contains no secrets.
 
@@ -45,7 +46,11 @@ func (c *doctorCommand) Run(s *shell) error {
 	case cfg.DataDir == "" && cfg.Store == "", slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Setting == "store" || p.Setting == "" }):
 		return problems // there is nothing to check without the store
 	}
-	facts, err := server.Examine(s.ctx, cfg)
+	certificates, err := c.certificates()
+	if err != nil {
+		return err
+	}
+	facts, err := server.Examine(s.ctx, cfg, certificates)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (c *listenCommand) Run(s *shell) error {
 	return errors.Join(err, l.deleteSubscription())
 }
 
-// name says whose the subscription is, in case that it remains.
+// name says whose the subscription is, in case it is left behind.
 func (c *listenCommand) name() string {
 	host, err := os.Hostname()
 	if err != nil {

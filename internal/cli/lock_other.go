@@ -8,6 +8,6 @@ import "os"
 // the same tokens.
 func tryLock(*os.File) (bool, error) { return true, nil }
 
-// private cannot be told from the mode here. The directory of the user's settings is private
-// by default.
+// private is always true: the mode does not show here whether a file is private. The
+// directory of the user's settings is private by default.
 func private(os.FileInfo) bool { return true }

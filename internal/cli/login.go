@@ -63,14 +63,14 @@ func (c *loginCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	if err := store.locked(s.ctx, func() error { return nil }); err != nil { // before a person is asked for nothing
+	if err := store.locked(s.ctx, func() error { return nil }); err != nil { // before a person logs in to no avail
 		return err
 	}
 	login, err := c.ask(s, app)
 	if err != nil {
 		return err
 	}
-	made.take(login)
+	made.storeTokens(login)
 	err = store.locked(context.WithoutCancel(s.ctx), func() error {
 		return errors.Join(store.save(name, made), store.setCurrent(name))
 	})
@@ -149,8 +149,8 @@ func absolute(file string) (string, error) {
 	return filepath.Abs(file)
 }
 
-// take puts the tokens of a login into the profile.
-func (p *profile) take(login *client.Login) {
+// storeTokens puts the tokens of a login into the profile.
+func (p *profile) storeTokens(login *client.Login) {
 	p.AccessToken, p.RefreshToken, p.Expires = login.AccessToken, login.RefreshToken, login.Expires.UTC()
 }
 

@@ -86,7 +86,7 @@ func (l *loginTokens) exchange(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.saved.take(login)
+	l.saved.storeTokens(login)
 	return l.store.save(l.name, &l.saved)
 }
 

@@ -134,7 +134,7 @@ func (m *manual) example(paragraph string) {
 
 var roffEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "…", `\&...`, "“", `\(lq`, "”", `\(rq`, "→", `\(->`)
 
-// roff escapes text, in which a dot at the begin of a line would be a request.
+// roff escapes text, in which a dot at the beginning of a line would be a request.
 func roff(text string) string {
 	text = roffEscapes.Replace(text)
 	if strings.HasPrefix(text, ".") {

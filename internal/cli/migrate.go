@@ -52,8 +52,8 @@ func (c *migrateCommand) Run(s *shell) error {
 	if c.VerifyOnly {
 		return s.print(report, "%s and %s have the same content: %s. The comparison took %.1f s.\n", report.From, report.To, same, time.Duration(report.Seconds).Seconds())
 	}
-	return s.print(report, "Copied %s in %.1f s. The copy was compared with the source: both have the same content.\nStart the server:\n\n  porchlight serve %s\n\nDo not start a server on %s again.\n",
-		same, time.Duration(report.Seconds).Seconds(), server.LocationFlag(m.To), report.From)
+	return s.print(report, "Copied %s in %.1f s. The copy was compared with the source: both have the same content.\nStart the server:\n\n  %s serve %s\n\nDo not start a server on %s again.\n",
+		same, time.Duration(report.Seconds).Seconds(), callOf(s.program), server.LocationFlag(m.To), report.From)
 }
 
 // migration reads the settings of the two stores.

@@ -28,6 +28,7 @@ var hints = map[*api.Kind]hint{
 	&api.CursorInvalid:        {"The list changed while it was read.", "Repeat the command."},
 	&api.NoToken:              {"The server received no access token.", "If there is a proxy in front of the server, it must forward the credentials."},
 	&api.InvalidToken:         {"", "Create another token with \"porchlight token create\". This one is unknown or was revoked, its app was removed, or its user was deactivated or removed."},
+	&api.SystemTokenRequired:  {"", "Use a system token: see \"porchlight system token create --help\"."},
 	&api.InvalidTicket:        olderServer,
 	&api.ExpiredToken:         {"", "Get a new token with \"porchlight token create\"."},
 	&api.AccountSuspended:     {"The account is suspended.", "Ask the operator of the server: \"porchlight system account resume\" lets it work again."},
@@ -153,7 +154,7 @@ func inDurations(text string) string {
 
 // parameters maps a field of the API to the flags and arguments that set it.
 var parameters = map[string][]string{
-	"at": {"at"}, "client_type": {"client-type"}, "concurrency": {"concurrency"}, "contact": {"contact"}, "department": {"department"},
+	"account": {"account"}, "app": {"app"}, "at": {"at"}, "client_type": {"client-type"}, "concurrency": {"concurrency"}, "contact": {"contact"}, "department": {"department"},
 	"display_name": {"name"}, "duration_seconds": {"for"}, "email": {"email"}, "event": {"event"}, "events": {"events"},
 	"expires_in_seconds": {"expires", "for"}, "first_name": {"name"}, "form": {"form"}, "from": {"from"},
 	"group": {"group"}, "groups": {"group"}, "history_days": {"shows"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},

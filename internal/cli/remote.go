@@ -199,7 +199,7 @@ func (t *target) refusal() string {
 	}
 	text := fmt.Sprintf("The server is %s. The token is from %s.", t.server(), t.from["token"])
 	if t.ClientSecret != "" {
-		text += " The app's credentials are set too, and would be used without the token."
+		text += " The app's credentials are set too: to use them, unset the token."
 	}
 	return text
 }
@@ -237,7 +237,7 @@ func (t *target) unreachable(lost *client.TransportError) (text, action string) 
 	case errors.Is(lost, http.ErrSchemeMismatch):
 		return text, server
 	default:
-		return fmt.Sprintf("no response from the server: %v", lost.Err), fmt.Sprintf("Is the server running at %s? To use another one, set --url.", t.server())
+		return fmt.Sprintf("no response from the server: %v", lost.Err), fmt.Sprintf("Start the server at %s, or use --url for another one.", t.server())
 	}
 }
 
@@ -248,7 +248,7 @@ func (t *target) adviceFor(refused *client.Error) string {
 	case t.saved == nil && refused.Path == "/oauth/token" && refused.Status < http.StatusNotFound && refused.RequestID != "": // an answer of Porchlight
 		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, see \"porchlight app rotate --help\"."
 	case refused.Status == http.StatusNotFound:
-		return fmt.Sprintf("Is %s the URL of a Porchlight server? To use another one, set --url.", t.server())
+		return fmt.Sprintf("%s is probably not the URL of a Porchlight server: use --url for another one.", t.server())
 	default:
 		return fmt.Sprintf("The server is %s.", t.server())
 	}

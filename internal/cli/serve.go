@@ -171,6 +171,9 @@ func (c *initCommand) Run(s *shell) error {
 		return err
 	}
 	made, err := server.Init(s.ctx, cfg, server.Founding{Account: c.Account, OwnerEmail: c.Email, OwnerName: c.Name, AppName: c.App})
+	if wrong, ok := errors.AsType[*server.FieldError](err); ok {
+		return &usageError{fmt.Sprintf("%s %s; nothing was created", s.param(wrong.Field), wrong.Reason)}
+	}
 	if err != nil {
 		return err
 	}

@@ -44,11 +44,11 @@ func (c *whoamiCommand) Run(s *shell, cl *client.Client) error {
 	}
 	profileLine := ""
 	if s.target.Profile != "" {
-		profileLine = "profile   " + s.target.profileText() + "\n"
+		profileLine = "profile      " + s.target.profileText() + "\n"
 	}
 	scopes, zoom := scopeLines(me.Scopes)
 	return s.print(identity{Server: s.target.URL, Profile: s.target.Profile, Me: me, TokenID: me.Token},
-		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\n%sserver    %s\n%s",
+		"acts for     %s\nuser         %s\napp          %s (%s)\naccount      %s\ntoken        %s\nexpires      %s\nscopes       %s\n%sserver       %s\n%s",
 		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, scopes, zoom, s.target.server(), profileLine)
 }
 
@@ -63,14 +63,14 @@ func scopeLines(all []string) (own, zoom string) {
 		}
 	}
 	if len(zooms) > 0 {
-		zoom = "zoom's    " + wrapped(zooms) + "\n"
+		zoom = "zoom scopes  " + wrapped(zooms) + "\n"
 	}
 	return cmp.Or(wrapped(owns), "-"), zoom
 }
 
 // wrapped joins words into lines of up to 80 columns, in the second column of whoami.
 func wrapped(words []string) string {
-	const indent, width = 10, 80
+	const indent, width = 13, 80
 	var b strings.Builder
 	column := indent
 	for i, word := range words {

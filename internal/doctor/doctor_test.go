@@ -240,7 +240,7 @@ func findings() []finding {
 		{"settings", "warning", healthy, func(f *doctor.Facts) { f.Settings.Warnings = []string{"admin-listen is open"} }, doctor.Warning, "admin-listen is open", "restart"},
 		{"settings", "open directory", healthy, func(f *doctor.Facts) {
 			f.Settings.Open = []doctor.Permission{{Dir: "/data", Mode: "0755", What: doctor.DataDirectory}}
-		}, doctor.Warning, "can read the data directory /data (mode 0755)", "chmod 0700 /data"},
+		}, doctor.Warning, "can read the data directory /data (mode 0755)", "chmod o= /data"},
 		{"settings", "no proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.HSTS = doctor.Certificates{}, false }, doctor.Warning, "all clients count as one address", "trusted-proxies"},
 		{"settings", "no HTTPS", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.HTTPS = doctor.Certificates{}, false }, doctor.Warning, "hsts-max-age is set but is never sent", "tls-cert-file"},
 		{"settings", "proxies", healthy, func(f *doctor.Facts) { f.Certificates, f.Settings.Proxies = doctor.Certificates{}, true }, doctor.OK, "no settings contradict", ""},

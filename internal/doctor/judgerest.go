@@ -159,7 +159,7 @@ func judgeSettings(j *judgement) {
 		j.warn(text, "Change the setting as the line says, then restart the server.")
 	}
 	for _, p := range s.Open {
-		j.warn(fmt.Sprintf("other users of this machine can read the %s %s (mode %s), which has hashes of secrets and everybody's presence", p.What, p.Dir, p.Mode), "Run chmod 0700 "+p.Dir+".")
+		j.warn(fmt.Sprintf("other users of this machine can read the %s %s (mode %s), which has hashes of secrets and everybody's presence", p.What, p.Dir, p.Mode), "Run chmod o= "+p.Dir+".")
 	}
 	tls := j.facts.Certificates.TLS
 	if s.HTTPS && !tls && !s.Proxies {
@@ -196,7 +196,9 @@ func Span(d time.Duration) string {
 		return fmt.Sprintf("%d hours", d/time.Hour)
 	case d >= 2*time.Minute:
 		return fmt.Sprintf("%d minutes", d/time.Minute)
+	case d >= 10*time.Second:
+		return fmt.Sprintf("%d seconds", d/time.Second)
 	default:
-		return fmt.Sprintf("%.3g seconds", d.Seconds())
+		return fmt.Sprintf("%.2g seconds", d.Seconds())
 	}
 }
