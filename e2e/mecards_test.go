@@ -82,6 +82,26 @@ func TestMeChoices(t *testing.T) {
 			t.Errorf("%s of %q lasts for another %v, want %v to %v", c.status, c.lasts, left, c.least, c.most)
 		}
 	}
+	// What the user chooses while a request is under way stays.
+	evaluate(t, tab, `(() => {
+		const send = window.fetch;
+		window.fetch = async (...call) => {
+			const response = await send(...call);
+			if (call[1]?.method === "PUT") await new Promise((resolve) => { window.respond = resolve; });
+			return response;
+		};
+		window.restore = () => { window.fetch = send; window.respond(); };
+		return true;
+	})()`)
+	click(t, tab, "button[data-status=busy]")
+	wait(t, tab, `window.respond`)
+	choose(t, tab, "#lasts", "60")
+	evaluate(t, tab, `(window.restore(), setTimeout(() => { window.settled = "lasts " + document.querySelector("#lasts").value; }, 300), true)`)
+	wait(t, tab, `window.settled`)
+	if got, err := chromedp.Run(tab, chromedp.Evaluate[string](`window.settled`)); err != nil || got != "lasts 60" {
+		t.Errorf("what was chosen during a request became %q, %v", got, err)
+	}
+
 	choose(t, tab, "#lasts", "at")
 	click(t, tab, "button[data-status=busy]")
 	wait(t, tab, `document.querySelector("#choice-problem")?.textContent.includes("in the future")`)

@@ -45,7 +45,7 @@ func (d *demo) environment() []string {
 func TestJavaScriptSDK(t *testing.T) {
 	d := startDemo(t)
 	dir := t.TempDir()
-	output, err := run(t, nil, "npm", "pack", "--json", "--loglevel=error", "--pack-destination", dir, "../sdk/javascript")
+	output, err := run(t, nil, "npm", "pack", "--json", "--no-update-notifier", "--loglevel=error", "--pack-destination", dir, "../sdk/javascript")
 	var packed []struct {
 		Filename string
 		Files    []struct{ Path string }
@@ -64,7 +64,7 @@ func TestJavaScriptSDK(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "package.json"), `{"type":"module"}`)
 	writeFile(t, filepath.Join(dir, "program.ts"), read(t, "e2e/sdk/program.ts"))
 	archive := filepath.Join(dir, filepath.Base(packed[0].Filename))
-	if output, err := run(t, nil, "npm", "install", "--prefix", dir, "--offline", "--no-audit", "--no-fund", "--loglevel=error", archive); err != nil {
+	if output, err := run(t, nil, "npm", "install", "--no-update-notifier", "--prefix", dir, "--offline", "--no-audit", "--no-fund", "--loglevel=error", archive); err != nil {
 		t.Fatalf("npm install: %v\n%s", err, output)
 	}
 	if output, err := run(t, nil, requireFile(t, "node_modules/.bin/tsc"), "--strict", "--target", "es2022", "--module", "nodenext",

@@ -59,7 +59,7 @@ func TestHelp(t *testing.T) {
 }
 
 // TestEveryGuideIsTested: a guide has commands that TestDocumentation runs, or a test of
-// its own.
+// its own, and programs in every language of the client libraries.
 func TestEveryGuideIsTested(t *testing.T) {
 	others := map[string]string{
 		"csharp.md":    "TestCSharpGuide",
@@ -67,6 +67,7 @@ func TestEveryGuideIsTested(t *testing.T) {
 		"proxy.md":     "TestProxies",
 		"jetstream.md": "the tests of natsstore",
 	}
+	oneTool := map[string]bool{"csharp.md": true, "curl.md": true, "jetstream.md": true, "openapi.md": true, "postman.md": true, "proxy.md": true}
 	guides, err := filepath.Glob("../docs/guides/*.md")
 	if err != nil || len(guides) == 0 {
 		t.Fatal(err)
@@ -75,6 +76,11 @@ func TestEveryGuideIsTested(t *testing.T) {
 		name := filepath.Base(guide)
 		if others[name] == "" && len(shellBlocks(t, "docs/guides/"+name)) == 0 {
 			t.Errorf("no test runs docs/guides/%s: mark its commands with sh", name)
+		}
+		for _, language := range []string{"javascript", "python", "go"} {
+			if !oneTool[name] && !strings.Contains(read(t, "docs/guides/"+name), "\n```"+language+"\n") {
+				t.Errorf("docs/guides/%s has no program in %s", name, language)
+			}
 		}
 	}
 }

@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { Alert, Field, html, toast, useAction } from "../components.js";
 import { client } from "../session.js";
 import texts from "../texts/me.js";
-import { dateOf, range } from "./ends.js";
+import { dateOf, range, withoutNote } from "./ends.js";
 import { Section } from "./section.js";
 
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
@@ -48,7 +48,7 @@ function Plan({ onChanged }) {
       if (!when) throw new Error(texts.badRange);
       await client.put("/v1/users/me/claims/" + claimID(form, when), { status: "out_of_office", source: when.since ? "schedule" : "manual", note: form.note.trim() || undefined, ...when });
       toast(texts.planned(form.first, form.last));
-      setForm({ ...form, note: "" });
+      setForm((now) => withoutNote(now, form.note));
       onChanged();
     });
   };

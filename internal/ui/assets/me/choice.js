@@ -6,7 +6,7 @@ import { Alert, Field, html, Icon, toast, useAction } from "../components.js";
 import { word } from "../look.js";
 import { client } from "../session.js";
 import texts from "../texts/me.js";
-import { chosen, tomorrowMorning } from "./ends.js";
+import { chosen, tomorrowMorning, withoutNote } from "./ends.js";
 
 const statuses = ["available", "busy", "do_not_disturb", "away", "out_of_office"];
 const LONGEST_QUIET = 24 * 3_600_000; // ms: the server accepts no longer do not disturb
@@ -22,7 +22,7 @@ export function Choice({ own, hint, setHint, onNote }) {
   const submit = (f) => act.run(async () => {
     setHint("");
     await f();
-    setForm({ ...form, note: "" });
+    setForm((now) => withoutNote(now, form.note)); // now has what was chosen meanwhile
   });
 
   const choose = (status, lasts = form.lasts) => submit(async () => {

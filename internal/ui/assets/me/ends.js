@@ -13,6 +13,11 @@ export function chosen({ lasts, at, count, unit }, now = new Date()) {
   return until > now ? { until: until.toISOString() } : null;
 }
 
+// withoutNote is a form after its note was sent, unless the user has typed another one since.
+export function withoutNote(form, sent) {
+  return form.note === sent ? { ...form, note: "" } : form;
+}
+
 function endOf({ lasts, at, count, unit }, now) {
   switch (lasts) {
     case "today":
