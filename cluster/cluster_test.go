@@ -45,6 +45,7 @@ type node struct {
 	front, back *proxy
 	http        *http.Client
 	log         *lockedBuffer
+	token       string // of the app
 	stop        context.CancelFunc
 	ended       chan struct{}
 	err         error // of Run; read it when ended is closed
@@ -109,7 +110,7 @@ func (c *cluster) retry(what string, do func() error) {
 
 func (c *cluster) tryAdd(o server.Options) (*node, error) {
 	c.t.Helper()
-	n := &node{t: c.t, back: startProxy(c.t, c.servers.next), log: new(lockedBuffer), ended: make(chan struct{})}
+	n := &node{t: c.t, back: startProxy(c.t, c.servers.next), log: new(lockedBuffer), token: c.made.AccessToken, ended: make(chan struct{})}
 	cfg := c.config
 	_, name, _ := strings.Cut(strings.TrimPrefix(cfg.Store, "nats://"), "/")
 	cfg.Store = "nats://" + n.back.Addr().String() + "/" + name
@@ -126,7 +127,7 @@ func (c *cluster) tryAdd(o server.Options) (*node, error) {
 	}()
 	address := strings.TrimPrefix(n.URL(), "http://")
 	n.front = startProxy(c.t, func() string { return address })
-	n.client, n.http = connect(c.t, "http://"+n.front.Addr().String(), c.made.AccessToken)
+	n.client, n.http = connect(c.t, "http://"+n.front.Addr().String(), n.token)
 	c.t.Cleanup(func() {
 		n.back.heal() // so that it ends quickly
 		n.leave()
@@ -216,10 +217,8 @@ func (n *node) admin(path string) (status int, body string) {
 // user makes a user with a token for presence and sessions.
 func (c *cluster) user(name string) (id, token string) {
 	c.t.Helper()
-	var attempts int // the user may exist after a failure
-	c.retry("create a user", func() error {
-		attempts++
-		u, err := c.client.CreateUser(c.t.Context(), api.CreateUser{Email: fmt.Sprintf("%s%d@example.com", name, attempts)})
+	c.retry("create a user", func() error { // who may exist after a failure
+		u, err := c.client.CreateUser(c.t.Context(), api.CreateUser{Email: fmt.Sprintf("%s%d@example.com", name, c.servers.users.Add(1))})
 		id = u.ID
 		return err
 	})

@@ -27,6 +27,7 @@ type servers struct {
 	credentials string // the file of the store's user
 	stores      atomic.Int64
 	dials       atomic.Int64
+	users       atomic.Int64 // whose addresses were used
 }
 
 const routesTemplate = `

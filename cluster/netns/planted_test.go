@@ -36,8 +36,8 @@ func plantedBugs() []plantedBug {
 			"a node is dead after 15 s, without a tombstone",
 			[]edit{{
 				"internal/membership/round.go",
-				"		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {\n",
-				"		if p.silent >= m.opts.Times.IsolatedAfter && !m.dead[id] && planted(`no-tombstone`) { m.dead[id] = true; go m.OnDead(id) }\n		if p.silent >= m.opts.Times.DeadAfter && !p.value.dead() {\n",
+				"		if p.silent >= m.opts.Times.verdictAfter() && !p.value.dead() {\n",
+				"		if p.silent >= m.opts.Times.IsolatedAfter && !m.dead[id] && planted(`no-tombstone`) { m.dead[id] = true; go m.OnDead(id) }\n		if p.silent >= m.opts.Times.verdictAfter() && !p.value.dead() {\n",
 			}},
 			&scenario{pauseNode(20 * time.Second), coolDown, nobody()}, "1 times offline, want 0",
 		},
@@ -55,7 +55,7 @@ func plantedBugs() []plantedBug {
 				"internal/store/natsstore/fresh.go",
 				"	reached, err := s.barriers.wait(ctx)\n", "	if fresh.Strong && planted(`no-barrier`) { return nil }\n	reached, err := s.barriers.wait(ctx)\n",
 			}},
-			&scenario{cutLeader, coolDown, nobody()}, "are not linearizable",
+			&scenario{cutServers, coolDown, nobody()}, "are not linearizable",
 		},
 		{
 			"a read ignores the cursor that it must have reached",
@@ -87,18 +87,30 @@ func TestPlantedBugs(t *testing.T) {
 	for _, b := range bugs {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorldWith(t, func(_ int, n *node) {
-				n.program = filepath.Join(dir, "porchlight")
-				if b.want == plantedLevel {
-					n.program, n.env = filepath.Join(dir, "node"), []string{older}
+			var text string
+			for range plantedTries {
+				t.Run("scenario", func(t *testing.T) { text = strings.Join(b.scenario.problems(newWorldWith(t, b.plant(dir))), "\n") })
+				if strings.Contains(text, b.want) { // also if the machine was too slow for another check
+					return
 				}
-				n.always = []string{plantedVariable + "=" + b.selector()}
-			})
-			found := b.scenario.problems(w)
-			if text := strings.Join(found, "\n"); !strings.Contains(text, b.want) || strings.Contains(text, "INVALID") {
-				t.Errorf("the checks found this, want %q:\n%s", b.want, text)
 			}
+			t.Errorf("in %d scenarios the checks did not find %q; the last found this:\n%s", plantedTries, b.want, text)
 		})
+	}
+}
+
+// plantedTries is how often a scenario is repeated until the bug shows: whether a read is stale, for
+// example, depends on the replica that answers.
+const plantedTries = 3
+
+// plant makes nodes run the program in dir with the bug.
+func (b *plantedBug) plant(dir string) func(int, *node) {
+	return func(_ int, n *node) {
+		n.program = filepath.Join(dir, "porchlight")
+		if b.want == plantedLevel {
+			n.program, n.env = filepath.Join(dir, "node"), []string{older}
+		}
+		n.always = []string{plantedVariable + "=" + b.selector()}
 	}
 }
 

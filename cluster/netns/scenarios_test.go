@@ -107,7 +107,8 @@ func TestFaults(t *testing.T) {
 			time.Sleep(12 * time.Second)
 			leader.run(l)
 		}, coolDown, nobody()},
-		"the leader of the stream is cut off from the other servers": {cutLeader, coolDown, nobody()},
+		"the leader of the stream is cut off from the other servers":                           {cutLeader, coolDown, nobody()},
+		"the leader of the stream and another server reach each other through the third alone": {cutPair, coolDown, nobody()},
 		"a server loses its data": {func(l *workload) {
 			s := l.leader()
 			s.kill()
@@ -247,6 +248,28 @@ func cutLeader(l *workload) {
 	leader := l.leader()
 	others := slices.DeleteFunc(l.serverHosts(), func(h *host) bool { return h == leader.host })
 	heal := isolate([]*host{leader.host}, others)
+	time.Sleep(14 * time.Second)
+	heal()
+}
+
+// cutServers cuts one server after another off from the others, so that each node is once connected
+// to a server that is behind.
+func cutServers(l *workload) {
+	for _, h := range l.serverHosts() {
+		others := slices.DeleteFunc(l.serverHosts(), func(other *host) bool { return other == h })
+		heal := isolate([]*host{h}, others)
+		time.Sleep(14 * time.Second)
+		heal()
+		time.Sleep(2 * time.Second)
+	}
+}
+
+// cutPair cuts the leader off from one of the other servers: each of both has a majority with
+// the third one.
+func cutPair(l *workload) {
+	leader := l.leader()
+	others := slices.DeleteFunc(l.serverHosts(), func(h *host) bool { return h == leader.host })
+	heal := isolate([]*host{leader.host}, others[:1])
 	time.Sleep(14 * time.Second)
 	heal()
 }
