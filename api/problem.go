@@ -93,6 +93,10 @@ var (
 		"invalid-token", "The access token is not valid", 401,
 		"Get a new token. This one is unknown or revoked, its app was deleted, or its user was deactivated or deleted.",
 	}
+	SystemTokenRequired = Kind{
+		"system-token-required", "A system token is required", 401,
+		"Use a system token. The operator of the server creates it with `porchlight system token create`. This token is of another kind, unknown, expired or revoked.",
+	}
 	InvalidTicket = Kind{
 		"invalid-ticket", "The ticket cannot be used", 401,
 		"Get another ticket with POST /v1/tickets. A ticket opens one stream, once, within 30 seconds.",
@@ -367,7 +371,7 @@ var (
 func Kinds() []*Kind {
 	return []*Kind{
 		&BadAuthorization, &CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
-		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInAccount, &SignInRefused, &TokenInQuery,
+		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInAccount, &SignInRefused, &SystemTokenRequired, &TokenInQuery,
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &SignInRequired, &PasswordsOff,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoDeletion, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignageLink, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
 		&MethodNotAllowed,

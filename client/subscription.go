@@ -47,7 +47,7 @@ func (c *Client) RotateSubscriptionSecret(ctx context.Context, id string, overla
 	})
 }
 
-// PauseSubscription stops the delivery until [Client.ResumeSubscription], which goes on where
+// PauseSubscription stops the delivery until [Client.ResumeSubscription], which continues where
 // it stopped.
 func (c *Client) PauseSubscription(ctx context.Context, id string) (api.Subscription, error) {
 	return c.UpdateSubscription(ctx, id, api.UpdateSubscription{Paused: new(true)})

@@ -145,7 +145,7 @@ func (x *Exchange) appendResponse(status int, body []byte) {
 	x.out = append(append(b, "\r\n"...), body...)
 }
 
-// Recover is deferred where a handler goes on after Later: it answers after a panic.
+// Recover is deferred where a handler continues after Later: it answers after a panic.
 func (x *Exchange) Recover() {
 	if v := recover(); v != nil {
 		x.panicked(v)

@@ -386,7 +386,7 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 // logged at the next start, or when the client repeats the request.
 func TestUnloggedChangesAreLogged(t *testing.T) {
 	for name, finish := range map[string]func(w *world, path string){
-		"the next start": func(w *world, _ string) { w.must(w.api.Provisioner.LogProfiles(w.t.Context())) },
+		"the next start": func(w *world, _ string) { w.must(w.api.Provisioner.LogProfiles(w.t.Context(), func() {})) },
 		"the same request": func(w *world, path string) {
 			w.do("PATCH", path, w.admin(), `{"display_name":"Half","email":"half2@example.com"}`).want(200)
 		},

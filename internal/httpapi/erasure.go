@@ -44,7 +44,7 @@ func (a *API) eraseUser(c *call, u store.User) error {
 
 // checkDeleted returns an error unless the user once existed and was deleted.
 func (a *API) checkDeleted(c *call, u store.User) error {
-	records, _, err := a.Views.Store.Read(c.r.Context(), []store.User{u}, store.Freshness{})
+	records, _, err := a.Views.Store.Read(c.r.Context(), []store.User{u}, store.Freshness{Strong: true})
 	if err == nil && (len(records) == 0 || records[0].State.UserState != presence.UserDeleted) {
 		err = directory.ErrNoUser
 	}

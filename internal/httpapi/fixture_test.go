@@ -164,12 +164,13 @@ func newWorld(t testing.TB) *world {
 	w.streams.Mount(w.router)
 	w.tenants = tenant.New(tenant.Parts{
 		Store: st, Directory: w.directory, Authority: w.authority, Provisioner: w.api.Provisioner, Subscriptions: w.api.Subscriptions,
-		Eraser: alone{st}, Audit: w.api.Audit, Plans: zoomapi.PlanNames(), Grace: 10 * time.Second, Clock: w.clock, Log: log,
+		Eraser: alone{st}, Audit: w.api.Events, Plans: zoomapi.PlanNames(), Grace: 10 * time.Second, Clock: w.clock, Log: log,
 	})
 	w.members = membership.New(membership.Options{
 		Store: st, Exclusive: true, Clock: w.clock, Log: log,
 		Facts: membership.Facts{Version: "0.1.0", Host: "a.example.com", Address: "127.0.0.1:8080", Reads: membership.ThisVersion()},
 	})
+	w.api.Subscriptions.Nodes = w.members
 	(&systemapi.API{Native: w.api, Authority: w.authority, Tenants: w.tenants, Members: w.members}).Mount(w.router)
 	(&streamapi.Events{API: w.streams, Sockets: &eventsocket.Sockets{Access: w.authority, Clock: w.clock, Log: log}}).Mount(w.router)
 	w.handler = w.router
@@ -195,7 +196,7 @@ func (w *world) addWebhooks(log *slog.Logger) {
 	}
 	w.authority.OnGrantEnd(w.api.Subscriptions.EndConsent)
 	w.api.Deliverer = webhook.NewDeliverer(webhook.DelivererOptions{
-		Store: w.store, Subscriptions: w.api.Subscriptions.Snapshot, SetHealth: w.api.Subscriptions.SetHealth,
+		Store: w.store, Subscriptions: w.api.Subscriptions.Snapshot, SetHealth: w.api.Subscriptions.SetHealth, SetReplay: w.api.Subscriptions.SetReplay,
 		People: webhook.NewPeople(w.directory, w.store, w.clock), Catalog: catalog,
 		Sender: w.endpoint, Clock: w.clock, Log: log,
 	})

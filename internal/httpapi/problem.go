@@ -83,7 +83,7 @@ func challenge(p *api.Problem) string {
 	switch p.Type {
 	case api.NoToken.Type(), api.SignInRefused.Type(), api.SignInAccount.Type():
 		return `Bearer realm="porchlight"`
-	case api.InvalidToken.Type(), api.ExpiredToken.Type(), api.TokenInQuery.Type():
+	case api.InvalidToken.Type(), api.SystemTokenRequired.Type(), api.ExpiredToken.Type(), api.TokenInQuery.Type():
 		return `Bearer realm="porchlight", error="invalid_token"`
 	case api.InsufficientScope.Type():
 		return fmt.Sprintf(`Bearer realm="porchlight", error="insufficient_scope", scope=%q`, strings.Join(p.Scopes, " "))
@@ -100,6 +100,7 @@ var errorKinds = []struct {
 	{wire.ErrNoRoute, &api.NoRoute},
 	{wire.ErrTooLarge, &api.BodyTooLarge},
 	{auth.ErrNoToken, &api.NoToken},
+	{auth.ErrSystemToken, &api.SystemTokenRequired}, // before the error that it wraps
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
 	{auth.ErrSuspended, &api.AccountSuspended},
@@ -178,7 +179,6 @@ var transientErrors = []struct {
 	{hub.ErrEnded, &api.Unavailable, 1},
 	{signin.ErrBusy, &api.Unavailable, 2},
 	{signin.ErrProviderDown, &api.ProviderDown, 5},
-	{webhook.ErrNotDelivering, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
 	{store.ErrClosed, &api.Unavailable, 5},

@@ -64,7 +64,7 @@ func TestSystemTokens(t *testing.T) {
 					x.want(401)
 					continue
 				}
-				x.problem(&api.InvalidToken)
+				x.problem(&api.SystemTokenRequired)
 				answers[instance.ReplaceAllString(x.body, "")] = true
 			}
 		}

@@ -132,7 +132,7 @@ func (d *draft) applySoftState(e Event) {
 
 // advance brings the state from its last commit to now. What it showed then does not
 // change by itself before next, so usually there is nothing to do. From then on the commit
-// has another next, also if nothing changed.
+// has another next, even if nothing changed.
 func (d *draft) advance(next Instant) {
 	if d.Exists() {
 		d.extendForRestart()

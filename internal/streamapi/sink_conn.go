@@ -68,7 +68,7 @@ func (s *socket) Write(b []byte, pace *hub.Pace) error {
 		if _, err := s.conn.Write(b[:n]); err != nil {
 			return err
 		}
-		pace.Took(n)
+		pace.NoteAccepted(n)
 		b = b[n:]
 	}
 	return s.within(time.Time{}) // a deadline would end what TryWrite writes later

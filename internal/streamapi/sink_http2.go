@@ -52,7 +52,7 @@ func (f *flow) Write(b []byte, pace *hub.Pace) error {
 	defer timer.Stop()
 	select {
 	case f.parts <- append([]byte(nil), b...):
-		pace.Took(len(b))
+		pace.NoteAccepted(len(b))
 		return nil
 	case <-f.ended:
 		return net.ErrClosed
@@ -145,7 +145,7 @@ func (o *flowWriter) write(b []byte) bool {
 		if _, err := o.w.Write(b[:n]); err != nil || o.rc.Flush() != nil {
 			return false
 		}
-		o.pace.Took(n)
+		o.pace.NoteAccepted(n)
 		b = b[n:]
 	}
 	// Over HTTP/2 a deadline ends the stream when it passes, written to or not.

@@ -43,7 +43,7 @@ func TestSlowBodies(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go gate.Run(ctx, func() time.Duration { return 0 })
+		go gate.Run(ctx)
 		var refused atomic.Int64
 		put := func(body io.Reader) {
 			answer := httptest.NewRecorder()
