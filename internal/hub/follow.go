@@ -127,7 +127,6 @@ type followJob struct {
 	edges   []*edge // for each of wanted; their changes are deferred meanwhile
 	fresh   []bool  // likewise: whether it was made for this
 	records map[presence.UserID]*store.Record
-	upTo    store.Position // of what was read
 }
 
 type wanted struct {
@@ -254,7 +253,7 @@ func (l *followJob) load(ctx context.Context) error {
 	for i := range l.wanted {
 		users[i] = store.User{Account: l.stream.account, ID: l.wanted[i].id}
 	}
-	records, cursor, err := l.stream.hub.opts.Store.Read(ctx, users, store.Freshness{})
+	records, _, err := l.stream.hub.opts.Store.Read(ctx, users, store.Freshness{})
 	if err != nil {
 		return err
 	}
@@ -262,8 +261,7 @@ func (l *followJob) load(ctx context.Context) error {
 	for i := range records {
 		l.records[records[i].User.ID] = &records[i]
 	}
-	l.upTo, err = cursor.Position(l.stream.hub.epoch)
-	return err
+	return nil
 }
 
 // unusable makes the answer a full snapshot.
@@ -326,13 +324,7 @@ func (l *followJob) awaitDelivery(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()
-	for l.stream.hub.at.Load() < uint64(newest) {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
-	}
+	_ = l.stream.hub.at.await(ctx, newest) // otherwise some may be sent again
 }
 
 // abort removes the edges that this Follow added, and releases the changes that the
@@ -377,16 +369,15 @@ func (l *followJob) enqueueAnswer() bool {
 	if l.contacts != nil {
 		s.contacts = l.contacts
 	}
-	h := s.hub
 	ended, full := s.ended, false
 	if !ended {
 		s.covers = true
 		s.sentGone = s.sentGone || len(l.answer.Gone) > 0
-		full = s.enqueueMessages(l.messages(h.mark(min(l.upTo, store.Position(h.at.Load())))))
+		full = s.enqueueMessages(l.messages())
 		s.queue[len(s.queue)-1].contacts = l.contacts
 	}
 	if l.reset != NoReset {
-		h.stats.resets.Add(1)
+		s.hub.stats.resets.Add(1)
 	}
 	s.mu.Unlock()
 	s.removeEdges(deleted, func(*edge) bool { return true })
@@ -397,8 +388,9 @@ func (l *followJob) enqueueAnswer() bool {
 	return !ended && !full
 }
 
-// messages are the answer as it is sent; the last has its cursor.
-func (l *followJob) messages(mark Cursor) []Message {
+// messages are the answer as it is sent. The last has its cursor: what the hub has delivered
+// by now was read, or is in the answer or the queue.
+func (l *followJob) messages() []Message {
 	var messages []Message
 	if l.reset != NoReset {
 		messages = append(messages, Message{Event: &Reset{ID: l.answer.ID, Reason: l.reset}})
@@ -410,7 +402,7 @@ func (l *followJob) messages(mark Cursor) []Message {
 		}})
 		last.Views = last.Views[SnapshotViews:]
 	}
-	return append(messages, Message{Event: &last, Mark: &mark, Answers: true})
+	return append(messages, Message{Event: &last, Mark: l.stream.Cursor(), Answers: true})
 }
 
 // addRemoved adds former contacts that are still followed; the caller holds the

@@ -97,7 +97,7 @@ type Hub struct {
 	recent  *recent
 	// at is the low-water mark: every change at or below it is in the queues of
 	// those who follow.
-	at atomic.Uint64
+	at lowWater
 	// fresh is a second, by the clocks of those who commit: everything committed before it
 	// was delivered. Zero: not known.
 	fresh atomic.Int64
@@ -136,6 +136,45 @@ type Hub struct {
 	dirty   []*Stream // of the group that is delivered; the deliverer's alone
 	buffers sync.Pool // of *[]byte, to encode into
 	stats   counters
+}
+
+// A lowWater is a position that rises.
+type lowWater struct {
+	atomic.Uint64
+
+	mu    sync.Mutex
+	risen chan struct{} // closed when it rises; nil: nobody waits
+}
+
+func (w *lowWater) raise(to store.Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Store(max(w.Load(), uint64(to)))
+	if w.risen != nil {
+		close(w.risen)
+		w.risen = nil
+	}
+}
+
+// await waits until the position is at least to, or ctx ends.
+func (w *lowWater) await(ctx context.Context, to store.Position) error {
+	for w.Load() < uint64(to) {
+		w.mu.Lock()
+		if w.risen == nil {
+			w.risen = make(chan struct{})
+		}
+		risen := w.risen
+		w.mu.Unlock()
+		if w.Load() >= uint64(to) {
+			return nil
+		}
+		select {
+		case <-risen:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 type counters struct{ delivered, coalesced, slow, resets atomic.Uint64 }
@@ -227,7 +266,7 @@ func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Curs
 		}
 		h.enqueue(group)
 	}
-	h.at.Store(max(h.at.Load(), uint64(at)))
+	h.at.raise(at)
 	select {
 	case <-h.ready:
 	default:

@@ -104,25 +104,108 @@ func (l lateWatch) Watch(ctx context.Context, fn func([]store.Record, store.Curs
 	})
 }
 
-// TestResumesOfALateHub: a cursor covers the answer that it came with, also if the hub had
-// yet to deliver what was read. So a client that resumes is not sent the same again.
-func TestResumesOfALateHub(t *testing.T) {
-	bubble(t, func(n *node) {
-		late := n.another(lateWatch{n.store}, time.Now)
-		m := &mover{T: t, known: make(map[string]frame)}
-		resume := func(want string) {
-			t.Helper()
-			s, sink := late.open("alice")
-			defer s.End(hub.CloseGone, 0)
-			late.follow(s, m.cursor, "bob")
-			m.learn(late.want(sink, want))
+// A partedRead is a store that reads one user after the other, as an engine may, and whose
+// cursor is of the first of them.
+type partedRead struct {
+	store.Store
+
+	afterFirst func() // nil: nothing
+}
+
+func (p *partedRead) Read(ctx context.Context, us []store.User, fresh store.Freshness) (records []store.Record, at store.Cursor, err error) {
+	if len(us) == 0 {
+		return p.Store.Read(ctx, us, fresh)
+	}
+	for i := range us {
+		record, cursor, err := p.Store.Read(ctx, us[i:i+1], fresh)
+		if err != nil {
+			return nil, cursor, err
 		}
+		records = append(records, record...)
+		if i > 0 {
+			continue
+		}
+		at = cursor
+		if then := p.afterFirst; then != nil {
+			p.afterFirst = nil
+			then()
+		}
+	}
+	return records, at, nil
+}
+
+// resume follows bob and carol as alice from the client's cursor.
+func (m *mover) resume(n *node, want string) {
+	m.Helper()
+	s, sink := n.open("alice")
+	defer s.End(hub.CloseGone, 0)
+	n.follow(s, m.cursor, "bob", "carol")
+	m.learn(n.want(sink, want))
+}
+
+const (
+	bothChanged = "[bob:available carol:busy gone[] unknown[] partial=false] "
+	noneChanged = "[gone[] unknown[] partial=true] "
+)
+
+// TestCursorCoversItsAnswer: a client that resumes is not sent again what came with its
+// cursor, also if the hub had yet to deliver it when it was read, or delivered it meanwhile.
+func TestCursorCoversItsAnswer(t *testing.T) {
+	busy := setStatus(presence.Busy, "")
+	for name, test := range map[string]func(n *node) *node{
+		"read before it is delivered": func(n *node) *node {
+			n.applyEvents("carol", busy)
+			return n.another(lateWatch{n.store}, time.Now)
+		},
+		"delivered after it is read": func(n *node) *node {
+			n.reads.afterRead = func() {
+				n.reads.afterRead = nil
+				n.applyEvents("carol", busy)
+				synctest.Wait()
+			}
+			return n
+		},
+		"committed while users are read": func(n *node) *node {
+			return n.another(&partedRead{n.store, func() { n.applyEvents("carol", busy) }}, time.Now)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(n *node) {
+				n.applyEvents("bob", desktop)
+				n.applyEvents("carol", desktop)
+				synctest.Wait()
+				on := test(n)
+				m := &mover{T: t, known: make(map[string]frame)}
+				m.resume(on, bothChanged)
+				m.resume(on, noneChanged)
+				n.applyEvents("carol", setStatus(presence.Away, ""))
+				m.resume(on, "[carol:away gone[] unknown[] partial=true] ")
+				m.resume(on, noneChanged)
+			})
+		})
+	}
+}
+
+// TestResumeAfterRefresh: the refresh of a session, which is not delivered, changes nothing
+// for a client that resumes.
+func TestResumeAfterRefresh(t *testing.T) {
+	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
-		resume("[bob:available gone[] unknown[] partial=false] ")
-		resume("[gone[] unknown[] partial=true] ")
-		n.applyEvents("bob", setStatus(presence.Busy, ""))
-		resume("[bob:busy gone[] unknown[] partial=true] ")
-		resume("[gone[] unknown[] partial=true] ")
+		n.applyEvents("carol", desktop, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"alice": presence.VisibilityStatus}}, setStatus(presence.Busy, ""))
+		m := &mover{T: t, known: make(map[string]frame)}
+		m.resume(n, bothChanged)
+		n.applyEvents("carol", setStatus(presence.Busy, "hidden"))
+		time.Sleep(time.Second) // so that the refresh changes something
+		_, err := n.store.Update(n.Context(), store.User{Account: "a", ID: "carol"}, func(was presence.Recorded) (store.Change, error) {
+			c, err := n.logged("carol", presence.Refresh{Session: "s"})(was)
+			c.Unlogged = true
+			return c, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		m.resume(n, noneChanged)
 	})
 }
 

@@ -82,11 +82,11 @@ func (r *recent) replace(c delivered) {
 	*oldest = c
 }
 
-// has reports whether a record was delivered, or is older than what is remembered; the
-// caller holds r.mu.
+// has reports whether the newest commit of a record's user was delivered, or is older than
+// what is remembered: updates without a log entry are not delivered. The caller holds r.mu.
 func (r *recent) has(record *store.Record) bool {
 	number, ok := r.newest[maphash.Comparable(r.seed, record.User)]
-	return record.At <= r.floor || ok && r.commits[number%maxRecent].revision >= record.State.Revision
+	return record.At <= r.floor || ok && r.commits[number%maxRecent].at >= record.At
 }
 
 // since reports whether a revision that a record shows was delivered after a

@@ -119,20 +119,9 @@ func (h *Hub) loadMembers(ctx context.Context, r *roster, viewer view.Viewer) er
 	floor := r.floor
 	r.refreshed = nil
 	r.mu.Unlock()
-	return h.awaitDelivered(ctx, floor)
-}
-
-// awaitDelivered waits until the records that were being delivered when the roster was
-// created are delivered. No cursor issued after that is below the floor.
-func (h *Hub) awaitDelivered(ctx context.Context, floor store.Position) error {
-	for store.Position(h.at.Load()) < floor {
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	// The records that were being delivered when the roster was created: no cursor that is
+	// issued from now on is below the floor.
+	return h.at.await(ctx, floor)
 }
 
 // addPage adds members, except those whom a record has refreshed meanwhile.

@@ -56,7 +56,7 @@ func (s *Store) scanError(ctx context.Context, err error) error {
 //
 // A consumer lists the last change of each user as of its creation, and then delivers new
 // ones. It may run on a replica that is behind, so eachRecord reads up to what the leader
-// has, and looks for newer changes of those that are listed. A listed message may be dropped for newer ones before it is delivered: so, at the end
+// has, and looks for newer changes of the users that are listed. A listed message may be dropped for newer ones before it is delivered: so, at the end
 // of the list, eachRecord reads once more up to what the leader has by then.
 func (s *Store) eachRecord(ctx context.Context, each func(rec *record, size int) error) error {
 	return s.eachRecordOf(ctx, jetstream.DeliverLastPerSubjectPolicy, each)
@@ -132,8 +132,13 @@ func (l *recordList) add(ctx context.Context, msgs []storedMsg) error {
 }
 
 func (l *recordList) addUser(u store.User, listed storedMsg, present map[string]storedMsg) error {
-	if listed.seq <= l.given[u] {
-		return nil
+	if given, ok := l.given[u]; ok {
+		if listed.seq >= given {
+			delete(l.given, u)
+		}
+		if listed.seq <= given {
+			return nil
+		}
 	}
 	newest := listed
 	if m, ok := present[l.s.names.change(u)]; ok && m.seq > listed.seq {
