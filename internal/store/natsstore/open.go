@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -100,11 +101,25 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 func (s *Store) loadWithLease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := s.load(ctx); err != nil || !s.opts.Exclusive && !s.opts.Serving {
+	err := s.load(ctx)
+	for b := (backoff{}); mayPass(err) && b.wait(ctx) == nil; {
+		err = s.load(ctx)
+	}
+	if err != nil || !s.opts.Exclusive && !s.opts.Serving {
 		return err
 	}
 	s.lease = newLease(s)
 	return s.lease.acquire(ctx)
+}
+
+// mayPass reports whether an error of load is that of a stream without a leader, or of servers
+// that respond late.
+func mayPass(err error) bool {
+	if errors.Is(err, ErrSettings) {
+		return false
+	}
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && refused.Code == http.StatusServiceUnavailable || errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisconnected)
 }
 
 func newStore(url string, o Options) *Store {
@@ -305,7 +320,9 @@ func (s *Store) recreateConsumer(ctx context.Context) error {
 }
 
 func (s *Store) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {
-	consumer, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stateStream(), s.dueConsumerConfig())
+	limited, end := s.calls.begin(ctx, s.connectTimeout())
+	defer end()
+	consumer, err := s.js.CreateOrUpdateConsumer(limited, s.names.stateStream(), s.dueConsumerConfig())
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s: %w", s.names.dueConsumer(), err)
 	}

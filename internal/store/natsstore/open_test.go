@@ -3,6 +3,7 @@ package natsstore_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -385,6 +386,35 @@ func TestCreationGoesOn(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestOpenWithoutLeader: a node that starts while the streams have no leader waits for one,
+// although nobody responds to what it asked before.
+func TestOpenWithoutLeader(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 3)
+	o := servers.options()
+	if err := servers.open(t, o).Close(); err != nil {
+		t.Fatal(err)
+	}
+	url := servers.url()
+	servers.stopServer(1)
+	servers.stopServer(2)
+	o.Logger, o.Timeout = slog.New(slog.DiscardHandler), 0
+	opened := make(chan error, 1)
+	go func() {
+		s, err := natsstore.Open(t.Context(), url, o)
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	waitFor(t, "the request of the node", func() bool { return servers.servers[0].NumClients() > 0 })
+	servers.startServer(t, 1)
+	servers.startServer(t, 2)
+	if err := <-opened; err != nil {
+		t.Errorf("Open: %v", err)
 	}
 }
 

@@ -177,7 +177,9 @@ func sourced(sources []*jetstream.StreamSource) string {
 
 // streamInfo is nil if the stream does not exist.
 func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	stream, err := s.js.Stream(ctx, name)
+	limited, end := s.calls.begin(ctx, s.connectTimeout()) // nobody responds while the stream elects a leader
+	defer end()
+	stream, err := s.js.Stream(limited, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
