@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -127,6 +128,7 @@ type followJob struct {
 	edges   []*edge // for each of wanted; their changes are deferred meanwhile
 	fresh   []bool  // likewise: whether it was made for this
 	records map[presence.UserID]*store.Record
+	unknown *Cursor // of before some users were found not to exist; nil: all do
 }
 
 type wanted struct {
@@ -180,10 +182,11 @@ func (l *followJob) read(ctx context.Context) error {
 		}
 		defer done()
 	}
+	before := l.stream.Cursor()
 	if err := l.load(ctx); err != nil {
 		return err
 	}
-	return l.dropUnknown(ctx)
+	return l.dropUnknown(ctx, before)
 }
 
 // addEdges adds edges for users not followed yet. Pending changes of those that are
@@ -273,8 +276,9 @@ func (l *followJob) unusable(why ResetReason) {
 	}
 }
 
-// dropUnknown drops users that have no record and are not in the directory.
-func (l *followJob) dropUnknown(ctx context.Context) error {
+// dropUnknown drops users that have no record and are not in the directory. before is the
+// cursor of before their records were read.
+func (l *followJob) dropUnknown(ctx context.Context, before *Cursor) error {
 	h := l.stream.hub
 	for i, w := range l.wanted {
 		if l.records[w.id] != nil || w.resumes {
@@ -285,6 +289,7 @@ func (l *followJob) dropUnknown(ctx context.Context) error {
 			return err
 		}
 		if !exists {
+			l.unknown = before
 			l.addUnknown(w)
 			l.edges[i] = nil
 			l.stream.removeEdges([]presence.UserID{w.id}, func(*edge) bool { return true })
@@ -389,7 +394,8 @@ func (l *followJob) enqueueAnswer() bool {
 }
 
 // messages are the answer as it is sent. The last has its cursor: what the hub has delivered
-// by now was read, or is in the answer or the queue.
+// by now was read, or is in the answer or the queue, unless it is of a user who was not
+// followed any more.
 func (l *followJob) messages() []Message {
 	var messages []Message
 	if l.reset != NoReset {
@@ -402,7 +408,7 @@ func (l *followJob) messages() []Message {
 		}})
 		last.Views = last.Views[SnapshotViews:]
 	}
-	return append(messages, Message{Event: &last, Mark: l.stream.Cursor(), Answers: true})
+	return append(messages, Message{Event: &last, Mark: cmp.Or(l.unknown, l.stream.Cursor()), Answers: true})
 }
 
 // addRemoved adds former contacts that are still followed; the caller holds the

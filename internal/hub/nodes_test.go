@@ -186,6 +186,29 @@ func TestCursorCoversItsAnswer(t *testing.T) {
 	}
 }
 
+// TestCursorOfUnknownUsers: a user who is created while a Follow finds that there is none is
+// sent to a client that resumes.
+func TestCursorOfUnknownUsers(t *testing.T) {
+	bubble(t, func(n *node) {
+		m := &mover{T: t, known: make(map[string]frame)}
+		n.reads.afterRead = func() {
+			n.reads.afterRead = nil
+			n.applyEvents("nobody", desktop)
+			synctest.Wait()
+		}
+		for _, want := range []string{
+			"[gone[] unknown[nobody] partial=false] ",
+			"[nobody:available gone[] unknown[] partial=true] ",
+			noneChanged,
+		} {
+			s, sink := n.open("alice")
+			n.follow(s, m.cursor, "nobody")
+			m.learn(n.want(sink, want))
+			s.End(hub.CloseGone, 0)
+		}
+	})
+}
+
 // TestResumeAfterRefresh: the refresh of a session, which is not delivered, changes nothing
 // for a client that resumes.
 func TestResumeAfterRefresh(t *testing.T) {
