@@ -14,22 +14,20 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/membership"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "5"); err != nil { // these tests mostly wait
 		panic(err)
 	}
-	// A stopping NATS server leaves this goroutine until its timeout.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
+	enginetest.Main(m)
 }
 
 // TestNodes runs the scenarios in which the NATS servers are well.

@@ -3,7 +3,8 @@
 //
 // It is separate from storetest, which knows no engine, so that every test of a
 // dialect, of the directory or of tokens is also a test of either engine: `make
-// test` runs them once on each. Only tests may import it.
+// test` runs them once on each. It also looks for goroutines that tests of clusters leave.
+// Only tests may import it.
 package enginetest
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
 
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -33,6 +35,31 @@ const Timeout = 20 * time.Second
 // its clock forward by weeks, and takes longer than that, would lose entries. On NATS the
 // machine's clock decides.
 const keepAll = 200 * 365 * 24 * time.Hour
+
+// Main runs the tests of a package, and fails if they leave goroutines.
+func Main(m *testing.M) { goleak.VerifyTestMain(patient{m}, stoppingServer()) }
+
+// leakLimit is how long goroutines may go on after the tests. The client and the servers of NATS
+// do not wait for all of theirs, which take long to end on a busy machine.
+const leakLimit = time.Minute
+
+// A patient waits for the goroutines that tests leave.
+type patient struct{ m *testing.M }
+
+// Run implements goleak.TestingM.
+func (p patient) Run() int {
+	code := p.m.Run()
+	end := time.Now().Add(leakLimit)
+	for code == 0 && goleak.Find(stoppingServer()) != nil && time.Now().Before(end) {
+		continue // Find waits for a moment
+	}
+	return code
+}
+
+// stoppingServer ignores a goroutine that a stopping server leaves until its timeout.
+func stoppingServer() goleak.Option {
+	return goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3")
+}
 
 // Open makes a new, empty store, and closes it when the test ends.
 func Open(tb testing.TB, clock func() time.Time) store.Store {
