@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,14 +86,14 @@ func startServers(tb testing.TB, n int) *cluster {
 func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	tb.Helper()
 	c := &cluster{}
-	ports := freePorts(tb, n)
+	ports := freePorts(tb, 2*n) // of routes, and of clients: a server that restarts needs its port again
 	var routes []string
-	for _, port := range ports {
+	for _, port := range ports[:n] {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
 	}
 	for i := range n {
 		o := serverOptions(tb, filepath.Join(dir, fmt.Sprint("n", i)), sync)
-		o.ServerName = fmt.Sprint("n", i)
+		o.ServerName, o.Port = fmt.Sprint("n", i), ports[n+i]
 		if n > 1 {
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
 			o.Routes = server.RoutesFromStr(strings.Join(routes, ","))
@@ -138,8 +139,10 @@ func hasHeardAll(leader *server.Server) bool {
 	return err == nil && info.Meta != nil && !slices.ContainsFunc(info.Meta.Replicas, func(r *server.PeerInfo) bool { return r.Offline })
 }
 
-// freePorts returns free ports of loopback. They are below the ephemeral range, so that
-// no other process gets them by chance.
+var portsInUse sync.Map // ports that tests chose: their servers may be down for a while
+
+// freePorts returns free ports of loopback, which no other test gets before this one ends.
+// They are below the ephemeral range, so that no other process gets them by chance.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var ports []int
@@ -150,6 +153,10 @@ func freePorts(tb testing.TB, n int) []int {
 			continue // taken
 		}
 		defer l.Close()
+		if _, taken := portsInUse.LoadOrStore(port, tb.Name()); taken {
+			continue
+		}
+		tb.Cleanup(func() { portsInUse.Delete(port) })
 		if ports = append(ports, port); len(ports) == n {
 			return ports
 		}
