@@ -168,23 +168,32 @@ func (x *linearRun) check() bool {
 	return result == porcupine.Ok
 }
 
-// run has clients make calls at once, while faults happen.
+// run has clients make calls at once, while faults happen. They end even if a fault fails the test.
 func (x *linearRun) run(clients, each int, faults func()) {
 	var group sync.WaitGroup
 	x.faultsOver.Store(false)
 	for id := range clients {
 		group.Go(func() { x.client(id, each) })
 	}
+	defer group.Wait()
+	defer x.faultsOver.Store(true)
 	faults()
-	x.faultsOver.Store(true)
-	group.Wait()
 }
 
-// linearOptions are those of a store that gives up on a lost leader soon.
-func linearOptions(servers *cluster) natsstore.Options {
+// openLinear opens a store that gives up on a lost leader soon, and therefore also on opening
+// while the machine is busy, so that it is tried again.
+func openLinear(t *testing.T, servers *cluster) (s *natsstore.Store) {
+	t.Helper()
 	o := servers.options()
 	o.Timeout = 4 * time.Second
-	return o
+	waitFor(t, "an open store", func() bool {
+		var err error
+		if s, err = servers.tryOpen(t, o); err != nil {
+			t.Log(err)
+		}
+		return err == nil
+	})
+	return s
 }
 
 func newLinearRun(t *testing.T, servers *cluster, nodes int, fresh store.Freshness) *linearRun {
@@ -192,7 +201,7 @@ func newLinearRun(t *testing.T, servers *cluster, nodes int, fresh store.Freshne
 	x := &linearRun{T: t, fresh: fresh, users: 3, began: time.Now()}
 	for range nodes {
 		p := new(atomic.Pointer[natsstore.Store])
-		p.Store(servers.open(t, linearOptions(servers)))
+		p.Store(openLinear(t, servers))
 		x.stores = append(x.stores, p)
 		t.Cleanup(func() { closeStore(t, p.Load()) })
 	}
@@ -211,7 +220,7 @@ func TestLinearizable(t *testing.T) {
 		x := newLinearRun(t, servers, 3, store.Freshness{Strong: true})
 		x.run(6, each, func() {
 			time.Sleep(200 * time.Millisecond)
-			again := servers.open(t, linearOptions(servers))
+			again := openLinear(t, servers)
 			closeStore(t, x.stores[0].Swap(again))
 			leader := servers.stateLeader(t)
 			servers.stopServer(leader)

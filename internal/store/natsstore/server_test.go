@@ -192,14 +192,19 @@ func (c *cluster) options() natsstore.Options {
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
 	tb.Helper()
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
-	}
-	s, err := natsstore.Open(tb.Context(), c.url(), o)
+	s, err := c.tryOpen(tb, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return s
+}
+
+func (c *cluster) tryOpen(tb testing.TB, o natsstore.Options) (*natsstore.Store, error) {
+	tb.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
+	}
+	return natsstore.Open(tb.Context(), c.url(), o)
 }
 
 // waitLimit is how long tests wait for what must happen, and storeTimeout is the timeout
