@@ -58,7 +58,7 @@ func newMember(t *testing.T, c *cluster) *member {
 	m := &member{dead: make(chan string, 8), rejoined: make(chan string, 8)}
 	m.Members = membership.New(membership.Options{
 		Store: st, Clock: time.Now, Facts: membership.Facts{Reads: membership.ThisVersion()},
-		Times: membership.Times{Interval: 50 * time.Millisecond, DeadAfter: time.Second},
+		Times: membership.Times{Interval: 50 * time.Millisecond, DeadAfter: 3 * time.Second},
 	})
 	m.OnDead = func(id string) { m.dead <- id }
 	m.OnRejoined = func(id string) { m.rejoined <- id }
