@@ -22,13 +22,13 @@ func TestLeaderDies(t *testing.T) {
 	follow(t, own, client.StreamOptions{SignIn: &api.SignIn{ClientType: "desktop"}})
 	c.awaitStatus(user, api.Available)
 	_, name, _ := strings.Cut(strings.TrimPrefix(c.config.Store, "nats://"), "/")
-	i := slices.IndexFunc(s.all, func(one *natsServer) bool {
-		return one.JetStreamIsStreamLeader("PORCHLIGHT", name+"-state")
+	leads := func(one *natsServer) bool { return one.JetStreamIsStreamLeader("PORCHLIGHT", name+"-state") }
+	leader := -1 // while one is elected
+	eventually(t, "a server leads the stream", func() bool {
+		leader = slices.IndexFunc(s.all, leads)
+		return leader >= 0
 	})
-	if i < 0 {
-		t.Fatal("no server leads the stream")
-	}
-	s.all[i].Shutdown()
+	s.all[leader].Shutdown()
 	for _, n := range c.nodes {
 		eventually(t, "an update through each node", func() bool { return n.set(user, api.Busy) == nil })
 	}
