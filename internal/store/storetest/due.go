@@ -59,7 +59,8 @@ func (x *suite) runDue(change func(presence.State) (presence.State, error)) (fir
 }
 
 func (x *suite) updateIfDue(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
-	_, err := x.Store.Update(ctx, u, UpdateFunc(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
+	// Not with the context of Due: an update that it cut short may be done, and fired would not tell.
+	_, err := x.Store.Update(x.ctx, u, UpdateFunc(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
 		if _, next := presence.Compose(s, s.At); next.IsZero() || next > presence.InstantOf(now) {
 			return s, presence.ErrNoChange
 		}

@@ -132,18 +132,24 @@ func expiresOnce(x *suite) {
 	fired, stop := x.runDue(clearClaims)
 	x.update(user("first"), outUntil(instant(x.Ahead)))
 	x.update(user("second"), outUntil(instant(4*x.Ahead)))
-	if f := receive(x, fired, "the first expiry"); f.user != user("first") {
-		x.Errorf("%s fired first", f.user.ID)
-	}
+	reported := make(map[store.User]int)
+	count := func(f firing) { reported[f.user]++ }
+	count(receive(x, fired, "the first expiry"))
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Due ended with %v, want its context's error", err)
 	}
+	for len(fired) > 0 {
+		count(<-fired) // the second, if the first was late
+	}
 	x.Store = x.Reopen(x.T)
 	fired, _ = x.runDue(clearClaims)
-	if f := receive(x, fired, "the second expiry"); f.user != user("second") {
-		x.Errorf("%s fired after reopening", f.user.ID)
+	for len(reported) < 2 {
+		count(receive(x, fired, "the second expiry"))
 	}
 	x.wantNoneFired(fired, instant(2*x.Ahead))
+	if reported[user("first")] != 1 || reported[user("second")] != 1 {
+		x.Errorf("expiries: %v, want one for each user", reported)
+	}
 	expiries := make(map[store.User]int)
 	for _, e := range x.entries(0, x.update(user("last"), noEdit).At) {
 		if e.By.Cause == store.CauseTime {
