@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,6 +138,41 @@ func post(ctx context.Context, c *Client, url, body string, limit int) (*Answer,
 	return c.Do(req, limit)
 }
 
+// An expiring context is past its deadline once over is closed.
+type expiring struct {
+	context.Context
+
+	over chan struct{}
+}
+
+func (e expiring) Done() <-chan struct{} { return e.over }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// overAt is a context whose deadline is when a request reaches a step. A deadline after a
+// time could end it at an earlier step, of which the error says something else.
+func overAt(ctx context.Context, step int32) context.Context {
+	over := make(chan struct{})
+	end := sync.OnceFunc(func() { close(over) })
+	trace := new(httptrace.ClientTrace)
+	switch step {
+	case sending:
+		trace.GotConn = func(httptrace.GotConnInfo) { end() }
+	case waiting:
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { end() }
+	case answering:
+		trace.GotFirstResponseByte = end
+	}
+	return expiring{httptrace.WithClientTrace(ctx, trace), over}
+}
+
 // TestHostileReceivers: whatever an endpoint does, the request ends in time, reads little,
 // and says what happened.
 func TestHostileReceivers(t *testing.T) {
@@ -152,14 +188,16 @@ func TestHostileReceivers(t *testing.T) {
 		answer string
 		whole  bool
 		slow   time.Duration // for the answer's body; default: more than it needs
+		over   int32         // the step at which the caller's time is over; 0: only Options.Total bounds it
 	}{
 		{name: "nothing", script: func(net.Conn, string) {}, kind: Closed, text: "the endpoint closed the connection without an answer"},
 		{name: "a reset", script: func(conn net.Conn, _ string) { reset(conn) }, kind: Closed, text: "the endpoint closed the connection without an answer"},
 		{name: "a reset in the head", script: func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, ok); reset(conn) }, kind: Closed},
 		{name: "an end in the head", script: func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, ok+"A: b\r\n") }, kind: Closed},
-		{name: "silence", script: say(), kind: Timeout, text: "no answer within"},
-		{name: "silence in the head", script: say(ok + "A: b\r\n"), kind: Timeout, text: "no end of the answer's head within"},
-		{name: "a dripping head", script: forever(ok+"A: ", "a", 10*time.Millisecond), kind: Timeout, text: "no end of the answer's head within"},
+		{name: "silence", script: say(), kind: Timeout, text: "no answer within", over: waiting},
+		{name: "silence to the end", script: say(), kind: Timeout},
+		{name: "silence in the head", script: say(ok + "A: b\r\n"), kind: Timeout, text: "no end of the answer's head within", over: answering},
+		{name: "a dripping head", script: forever(ok+"A: ", "a", 10*time.Millisecond), kind: Timeout, text: "no end of the answer's head within", over: answering},
 		{name: "an endless header", script: forever(ok+"A: ", strings.Repeat("a", 1<<15), 0), kind: Protocol, text: "the answer is not valid HTTP: "},
 		{name: "endless headers", script: forever(ok, strings.Repeat("A: b\r\n", 1000), 0), kind: Protocol},
 		{name: "a huge header", script: say(ok + "A: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), kind: Protocol},
@@ -173,7 +211,8 @@ func TestHostileReceivers(t *testing.T) {
 		{name: "two lengths", script: say(ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), kind: Protocol},
 		{name: "an unknown transfer coding", script: say(ok + "Transfer-Encoding: identity, gzip\r\n\r\nab"), kind: Protocol},
 		{name: "control characters", script: say("\x00\x01\x02\xff\xfe\r\n\r\n"), kind: Protocol},
-		{name: "a request that is not read", script: nil, body: strings.Repeat("x", 32<<20), kind: Timeout, text: "the endpoint did not read the request within"},
+		{name: "a request that is not read", script: nil, body: strings.Repeat("x", 32<<20), kind: Timeout, text: "the endpoint did not read the request within", over: sending},
+		{name: "a request that is not read in time", script: nil, body: strings.Repeat("x", 32<<20), kind: Timeout},
 
 		{name: "an interim answer", script: say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + ok + "Content-Length: 2\r\n\r\nhi"), status: 200, answer: "hi", whole: true},
 		{name: "HTTP/1.0", script: func(conn net.Conn, _ string) { _, _ = io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\nhi") }, status: 200, answer: "hi", whole: true},
@@ -201,12 +240,16 @@ func TestHostileReceivers(t *testing.T) {
 				r = newReceiver(t, script)
 			}
 			o := Options{Total: 20 * time.Second, Body: cmp.Or(c.slow, 20*time.Second)}
-			if c.kind == Timeout {
+			ctx := t.Context()
+			switch {
+			case c.over != 0:
+				ctx = overAt(ctx, c.over)
+			case c.kind == Timeout:
 				o.Total = short
 			}
 			client := loopbackClient(t, o)
 			began := time.Now()
-			a, err := post(t.Context(), client, r.url, orText(c.body, "{}"), 8)
+			a, err := post(ctx, client, r.url, orText(c.body, "{}"), 8)
 			if took := time.Since(began); took > 15*time.Second {
 				t.Errorf("took %s", took)
 			}

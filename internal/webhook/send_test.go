@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -92,7 +94,11 @@ func (f *senderFixture) subscription() *webhook.Subscription {
 }
 
 func (f *senderFixture) send(t *testing.T, s *webhook.Subscription) webhook.Attempt {
-	return f.Send(t.Context(), &webhook.Request{
+	return f.sendIn(t.Context(), s)
+}
+
+func (f *senderFixture) sendIn(ctx context.Context, s *webhook.Subscription) webhook.Attempt {
+	return f.Send(ctx, &webhook.Request{
 		Subscription: s, ID: "evt_abc", Number: 2, Stale: true,
 		Event: &webhook.Event{
 			Type: "presence.changed", User: "ada", At: store.Position(7), Revision: presence.Revision(41),
@@ -249,7 +255,6 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusing.Close()
-	gate := make(chan struct{})
 	for _, c := range []struct {
 		name    string
 		change  func(f *senderFixture, s *webhook.Subscription)
@@ -257,9 +262,6 @@ func TestFailures(t *testing.T) {
 		reason  string
 	}{
 		{"refused", func(_ *senderFixture, s *webhook.Subscription) { s.URL = "http://" + refusing.Addr().String() }, "connect", "the connection was refused"},
-		{"slow", func(f *senderFixture, s *webhook.Subscription) {
-			f.Profiles[0].Timeout, s.URL = 50*time.Millisecond, f.server.URL+"/hang"
-		}, "timeout", "no answer within"},
 		{"no answer", func(f *senderFixture, s *webhook.Subscription) { s.URL = f.server.URL + "/abort" }, "closed", "the endpoint closed the connection without an answer"},
 		{"private", func(_ *senderFixture, s *webhook.Subscription) { s.URL = "http://10.0.0.1/" }, "refused", "the address 10.0.0.1 is private, local or reserved; the operator of this server can allow its network with webhook-allow"},
 		{"port", func(_ *senderFixture, s *webhook.Subscription) { s.URL = "http://127.0.0.1:22/" }, "url", "port 22 is refused: of the ports below 1024, only 80 and 443 are permitted"},
@@ -275,10 +277,7 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newSender(t, func(_ http.ResponseWriter, r *http.Request) {
-				switch r.URL.Path {
-				case "/hang":
-					<-gate
-				case "/abort":
+				if r.URL.Path == "/abort" {
 					panic(http.ErrAbortHandler)
 				}
 			})
@@ -288,10 +287,60 @@ func TestFailures(t *testing.T) {
 			if a.Failure != c.failure || !strings.HasPrefix(a.Reason, c.reason) || a.Status != 0 {
 				t.Errorf("%q: %q, status %d, want %q: %q", a.Failure, a.Reason, a.Status, c.failure, c.reason)
 			}
-			if c.name == "slow" {
-				close(gate)
-			}
 		})
+	}
+}
+
+// hang answers nothing until the client gives up.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	readAll(r.Body) // the server notices the end of the connection only then
+	<-r.Context().Done()
+}
+
+// An expiring context is past its deadline once over is closed.
+type expiring struct {
+	context.Context
+
+	over chan struct{}
+}
+
+func (e expiring) Done() <-chan struct{} { return e.over }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// untilSent is a context whose deadline is when a request was sent. A deadline after a time
+// could end the request before the connection is made, which is another reason.
+func untilSent(ctx context.Context) context.Context {
+	over := make(chan struct{})
+	end := sync.OnceFunc(func() { close(over) })
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { end() }})
+	return expiring{ctx, over}
+}
+
+// TestNoAnswer: an endpoint that has the request and does not answer is said to be late.
+func TestNoAnswer(t *testing.T) {
+	f := newSender(t, hang)
+	a := f.sendIn(untilSent(t.Context()), f.subscription())
+	if a.Failure != webhook.FailureTimeout || !strings.HasPrefix(a.Reason, "no answer within ") || a.Status != 0 {
+		t.Errorf("%q: %q, status %d", a.Failure, a.Reason, a.Status)
+	}
+}
+
+// TestTimeoutOfProfile: an attempt takes no longer than its profile allows, whatever it waits
+// for then. The client alone would wait for half a minute.
+func TestTimeoutOfProfile(t *testing.T) {
+	f := newSender(t, hang)
+	f.Profiles[0].Timeout = 50 * time.Millisecond
+	a := f.send(t, f.subscription())
+	if a.Failure != webhook.FailureTimeout || !strings.Contains(a.Reason, " within ") || a.Status != 0 || a.Duration > 20*time.Second {
+		t.Errorf("%q: %q, status %d, after %v", a.Failure, a.Reason, a.Status, a.Duration)
 	}
 }
 

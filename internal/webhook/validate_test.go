@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"porchlight.dev/porchlight/internal/webhook"
 )
@@ -48,18 +47,18 @@ func TestValidate(t *testing.T) {
 
 // TestInvalid: the error says what was tried and what came back.
 func TestInvalid(t *testing.T) {
-	gate := make(chan struct{})
 	for _, c := range []struct {
 		name   string
 		answer http.HandlerFunc
 		change func(f *senderFixture, s *webhook.Subscription)
-		want   string // URL stands for the URL
+		within func(context.Context) context.Context // nil: the timeout of the profile
+		want   string                                // URL stands for the URL
 	}{
 		{name: "a wrong proof", answer: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }, want: `POST URL: the proof is wrong (status 200, body "hello")`},
 		{name: "not found", answer: http.NotFound, want: `POST URL: want the status 200 (status 404, body "404 page not found\n")`},
 		{name: "a redirect", answer: http.RedirectHandler("/there", http.StatusFound).ServeHTTP, want: `POST URL: want the status 200 (status 302)`},
 		{name: "no answer", answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: "POST URL: the endpoint closed the connection without an answer"},
-		{name: "too slow", answer: func(http.ResponseWriter, *http.Request) { <-gate }, change: func(f *senderFixture, _ *webhook.Subscription) { f.Profiles[0].Timeout = 50 * time.Millisecond }, want: "POST URL: no answer within"},
+		{name: "too slow", answer: hang, within: untilSent, want: "POST URL: no answer within"},
 		{name: "too long", answer: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 100_000)) }, want: `POST URL: the answer is too long, or did not end in time (status 200, body "xxx`},
 		{name: "not permitted", change: func(_ *senderFixture, s *webhook.Subscription) { s.URL = "https://192.168.1.1/" }, want: "POST https://192.168.1.1/: the address 192.168.1.1 is private, local or reserved; the operator of this server can allow its network with webhook-allow"},
 		{name: "no secret", change: func(f *senderFixture, _ *webhook.Subscription) { f.secrets = nil }, want: "URL: the subscription has no valid secret"},
@@ -71,14 +70,15 @@ func TestInvalid(t *testing.T) {
 			if c.change != nil {
 				c.change(f, s)
 			}
-			err := f.Validate(t.Context(), s)
+			ctx := t.Context()
+			if c.within != nil {
+				ctx = c.within(ctx)
+			}
+			err := f.Validate(ctx, s)
 			var failed *webhook.ValidationError
 			short, _, _ := strings.Cut(s.URL, "?")
 			if want := strings.ReplaceAll(c.want, "URL", short); !errors.As(err, &failed) || strings.Contains(err.Error(), "key=") || !strings.HasPrefix(err.Error(), want) || len(err.Error()) > 1000 {
 				t.Errorf("%v, want %s", err, want)
-			}
-			if c.name == "too slow" {
-				close(gate)
 			}
 		})
 	}
