@@ -67,6 +67,9 @@ func TestMain(m *testing.M) {
 //	signin LINK                accepts an invitation in a browser, which is signed in
 //	decide allow|deny          answers the last "porchlight login" in that browser
 //
+// What waits does so for a minute, and then fails with what the command wrote to its standard
+// error.
+//
 // Commands of testscript with the same name take precedence: its stop ends a script as
 // passed.
 //
@@ -134,7 +137,8 @@ type program struct {
 	command string
 	cancel  context.CancelCauseFunc
 	ended   chan int
-	out     *bufio.Reader
+	pipe    *io.PipeReader
+	out     *bufio.Reader // of pipe
 	err     errorOutput
 	once    sync.Once
 }
@@ -153,6 +157,12 @@ func (c *errorOutput) Write(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	defer c.wrote.Broadcast()
 	return c.text.Write(p)
+}
+
+func (c *errorOutput) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.text.String()
 }
 
 // close marks the end of the output.
@@ -176,12 +186,28 @@ func (c *errorOutput) await(pattern *regexp.Regexp) (text string, ok bool) {
 	return c.text.String(), true
 }
 
+// patience is how long a script waits for a program.
+const patience = time.Minute
+
+// limit ends the output for its reader when the script has waited long enough, until the
+// result is stopped.
+func (p *program) limit() *time.Timer {
+	return time.AfterFunc(patience, func() { _ = p.pipe.Close() })
+}
+
+// unstoppable is the code of a program that does not end.
+const unstoppable = -1
+
 func (p *program) stop() int {
 	p.once.Do(func() { go func() { _, _ = io.Copy(io.Discard, p.out) }() })
 	p.cancel(server.ErrInterrupted)
-	code := <-p.ended
-	p.ended <- code
-	return code
+	select {
+	case code := <-p.ended:
+		p.ended <- code
+		return code
+	case <-time.After(patience):
+		return unstoppable
+	}
 }
 
 // TestDemoStoppedEarly: a demo that is interrupted before it is ready reports that in
@@ -252,10 +278,10 @@ func live(ts *testscript.TestScript, _ bool, args []string) { start(ts, args) }
 // start runs a command and returns its first line.
 func start(ts *testscript.TestScript, args []string) (line string) {
 	p := run(ts, args)
+	defer p.limit().Stop()
 	line, err := p.out.ReadString('\n')
 	if err != nil {
-		p.stop()
-		ts.Fatalf("porchlight %s ended without printing a line: %v\n%s", args[0], err, p.err.text.String())
+		ts.Fatalf("porchlight %s ended, or a minute passed, without a line: %v\n%s", args[0], err, p.err.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
 	return line
@@ -267,7 +293,7 @@ func begin(ts *testscript.TestScript, _ bool, args []string) { run(ts, args) }
 func run(ts *testscript.TestScript, args []string) *program {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	out, in := io.Pipe()
-	p := &program{command: args[0], cancel: cancel, ended: make(chan int, 1), out: bufio.NewReader(out)}
+	p := &program{command: args[0], cancel: cancel, ended: make(chan int, 1), pipe: out, out: bufio.NewReader(out)}
 	p.err.wrote = sync.NewCond(&p.err.mu)
 	dir := ts.Getenv("WORK")
 	for i, arg := range args {
@@ -290,10 +316,12 @@ func run(ts *testscript.TestScript, args []string) *program {
 func expect(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
+	p := last(ts, nil)
+	defer p.limit().Stop()
 	for {
-		line, err := last(ts, nil).out.ReadString('\n')
+		line, err := p.out.ReadString('\n')
 		if err != nil {
-			ts.Fatalf("the command ended without a line that matches %q: %v", args[0], err)
+			ts.Fatalf("the command ended, or a minute passed, without a line that matches %q: %v\n%s", args[0], err, p.err.String())
 		}
 		if pattern.MatchString(line) {
 			ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
@@ -306,7 +334,7 @@ func stderrline(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	p := last(ts, nil)
-	defer time.AfterFunc(time.Minute, p.err.close).Stop()
+	defer time.AfterFunc(patience, p.err.close).Stop()
 	if text, ok := p.err.await(pattern); !ok {
 		ts.Fatalf("the command ended, or a minute passed, without an error line that matches %q:\n%s", args[0], text)
 	}
@@ -335,25 +363,28 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	p := last(ts, args)
 	code := p.stop()
 	keepStderr(ts, p)
-	if (code != 0) != neg {
-		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.text.String())
+	if code == unstoppable || (code != 0) != neg {
+		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.String())
 	}
 }
 
 func ended(ts *testscript.TestScript, _ bool, args []string) {
 	p := last(ts, args[1:])
+	defer p.limit().Stop()
 	out, err := io.ReadAll(p.out)
-	ts.Check(err)
+	if err != nil {
+		ts.Fatalf("the command did not end within a minute: %v\n%s", err, p.err.String())
+	}
 	code := p.stop() // the program has already ended
 	keepStderr(ts, p)
 	ts.Check(os.WriteFile(ts.MkAbs("background.out"), out, 0o600))
 	if strconv.Itoa(code) != args[0] {
-		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.text.String())
+		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.String())
 	}
 }
 
 func keepStderr(ts *testscript.TestScript, p *program) {
-	ts.Check(os.WriteFile(ts.MkAbs("background.err"), []byte(p.err.text.String()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("background.err"), []byte(p.err.String()), 0o600))
 }
 
 func setvar(ts *testscript.TestScript, _ bool, args []string) {
