@@ -47,6 +47,8 @@ func TestMain(m *testing.M) {
 //	begin COMMAND ARGS…        likewise, without waiting
 //	expect PATTERN             waits until the last command prints a line that matches,
 //	                           and keeps it as background does
+//	until PATTERN COMMAND ARGS…
+//	                           repeats a command until it succeeds and its output matches
 //	stderrline PATTERN         waits until the standard error of the last command matches
 //	ended CODE [COMMAND]       waits until the last command, or the last that runs COMMAND,
 //	                           exits with this code; its output is kept in background.out
@@ -100,6 +102,7 @@ func TestScripts(t *testing.T) {
 			"live":       live,
 			"begin":      begin,
 			"expect":     expect,
+			"until":      until,
 			"stderrline": stderrline,
 			"ended":      ended,
 			"interrupt":  interrupt,
@@ -326,6 +329,21 @@ func expect(ts *testscript.TestScript, _ bool, args []string) {
 		if pattern.MatchString(line) {
 			ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
 			return
+		}
+	}
+}
+
+// until is for what a server answers only if it was fast enough, such as its health check.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("for a minute the output did not match %q: %v", args[0], err)
 		}
 	}
 }
