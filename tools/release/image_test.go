@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -107,12 +108,24 @@ func runImage(t *testing.T, root string, c v1.Config) {
 	}
 	took := s.start(t)
 	t.Logf("start to ready: %v", took)
-	if printed, err := health(); err != nil || string(printed) != "ready\n" {
-		t.Errorf("health check: %q, %v", printed, err)
-	}
+	awaitHealth(t, health)
 	s.stop(t)
 	if printed, err := health(); err == nil {
 		t.Errorf("the health check of a stopped server passes: %s", printed)
+	}
+}
+
+// awaitHealth repeats a health check, which fails while the disk is slow, for at most a minute.
+func awaitHealth(t *testing.T, health func() ([]byte, error)) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		printed, err := health()
+		if err == nil && string(printed) == "ready\n" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("health check: %q, %v", printed, err)
+		}
 	}
 }
 
