@@ -120,11 +120,18 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// freeAddress returns a free address of loopback, with a port below the ephemeral range.
+// firstPort is different in each process, as others look for ports at the same time.
+var firstPort = rand.Uint32N(10_000) //nolint:gosec // no secret
+
+// askedPorts counts the ports that freeAddress tried, so that it gives none twice.
+var askedPorts atomic.Uint32
+
+// freeAddress returns a free address of loopback, with a port below the ephemeral range: no
+// other listener or connection gets it by chance before a server listens there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		address := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(10_000))
+		address := fmt.Sprint("127.0.0.1:", 10_000+(firstPort+askedPorts.Add(1))%10_000)
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			l.Close()

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -77,13 +79,26 @@ func buildFixture(ctx context.Context, dir string) error {
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
+// firstPort is different in each process, as others look for ports at the same time.
+var firstPort = rand.Uint32N(10_000) //nolint:gosec // no secret
+
+// askedPorts counts the ports that freeAddress tried, so that it gives none twice.
+var askedPorts atomic.Uint32
+
+// freeAddress returns a free address of loopback, with a port below the ephemeral range: no
+// other listener or connection gets it by chance before a server listens there.
 func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprint("127.0.0.1:", 10_000+(firstPort+askedPorts.Add(1))%10_000)
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // full reports whether tests run at full length, as internal/leveltest does for the server.
