@@ -47,6 +47,7 @@ type endpoint struct {
 type reply struct {
 	status     int
 	after      time.Duration
+	when       <-chan struct{} // not before, even if the sender gives up; nil: at once
 	retryAfter time.Duration
 	failure    webhook.Failure
 }
@@ -120,6 +121,9 @@ func (n *network) Send(ctx context.Context, r *webhook.Request) webhook.Attempt 
 	a := webhook.Attempt{Started: time.Now()}
 	e := n.endpoint(r.Subscription.URL)
 	i, answer := e.begin(r)
+	if answer.when != nil {
+		<-answer.when
+	}
 	// A timer of no time crashes the race detector within synctest.
 	var answered <-chan time.Time
 	if answer.after > 0 {
