@@ -26,14 +26,38 @@ type sharedNodes struct {
 	group  *sync.WaitGroup
 	limits []*Limits
 	count  int
+	random *rand.Rand // of the requests, and of when nodes start
 }
 
-func runSharedNodes(t *testing.T, n int, faults storetest.Faults, test func(s *sharedNodes)) {
+// faultsOf makes the faults of a bus, which draws them from random.
+type faultsOf func(random *rand.Rand) storetest.Faults
+
+// inTime delays messages by some milliseconds at most.
+func inTime(delay, jitter time.Duration) faultsOf {
+	return func(random *rand.Rand) storetest.Faults {
+		return storetest.Faults{Delay: delay, Jitter: jitter, Random: random}
+	}
+}
+
+// unreliable delays messages, repeats some, and loses others with a probability.
+func unreliable(lose float64) faultsOf {
+	return func(random *rand.Rand) storetest.Faults {
+		f := inTime(time.Millisecond, 10*time.Millisecond)(random)
+		f.Repeat, f.Lose = storetest.Sometimes(0.3, random), storetest.Sometimes(lose, random)
+		return f
+	}
+}
+
+// runSharedNodes logs the seed of everything random but the order of goroutines: put it here to
+// repeat a failure.
+func runSharedNodes(t *testing.T, n int, faults faultsOf, test func(s *sharedNodes)) {
 	t.Helper()
+	seed := rand.Uint64() //nolint:gosec // no secret
+	t.Logf("seed %d", seed)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		s := &sharedNodes{t: t, bus: new(storetest.Bus), ctx: ctx, stop: stop, group: new(sync.WaitGroup), count: n}
-		s.bus.SetFaults(faults)
+		s := &sharedNodes{t: t, bus: new(storetest.Bus), ctx: ctx, stop: stop, group: new(sync.WaitGroup), count: n, random: seeded(seed, 0)}
+		s.bus.SetFaults(faults(seeded(seed, 1)))
 		for range n {
 			s.start()
 		}
@@ -45,9 +69,18 @@ func runSharedNodes(t *testing.T, n int, faults storetest.Faults, test func(s *s
 	})
 }
 
+func seeded(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // no secret
+}
+
+// upTo is a random time below most.
+func upTo(random *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(random.Int64N(int64(most)))
+}
+
 // start starts a node, some time after the one before, so that they broadcast at different times.
 func (s *sharedNodes) start() *Limits {
-	time.Sleep(rand.N(100 * time.Millisecond)) //nolint:gosec // no secret
+	time.Sleep(upTo(s.random, 100*time.Millisecond))
 	l := NewLimits(Business, time.Now)
 	x := quota.NewExchange(l, s.bus.Node(), func() int { return s.count })
 	s.group.Go(func() {
@@ -85,29 +118,29 @@ func (m *meter) take() {
 
 // patterns say at which node the next request is made, and after which time, at a number of
 // requests a second.
-var patterns = map[string]func(i, nodes int, rate float64) (node int, after time.Duration){
-	"all at once": func(i, nodes int, _ float64) (int, time.Duration) {
+var patterns = map[string]func(random *rand.Rand, i, nodes int, rate float64) (node int, after time.Duration){
+	"all at once": func(_ *rand.Rand, i, nodes int, _ float64) (int, time.Duration) {
 		if i%1000 == 0 {
 			return i % nodes, 3 * time.Second
 		}
 		return i % nodes, 0
 	},
-	"all at once, often": func(i, nodes int, _ float64) (int, time.Duration) {
+	"all at once, often": func(_ *rand.Rand, i, nodes int, _ float64) (int, time.Duration) {
 		if i%300 == 0 {
 			return i % nodes, 300 * time.Millisecond
 		}
 		return i % nodes, 0
 	},
-	"bursts at one after the other": func(i, nodes int, _ float64) (int, time.Duration) {
+	"bursts at one after the other": func(random *rand.Rand, i, nodes int, _ float64) (int, time.Duration) {
 		if i%200 == 0 {
-			return i / 200 % nodes, rand.N(400 * time.Millisecond) //nolint:gosec // no secret
+			return i / 200 % nodes, upTo(random, 400*time.Millisecond)
 		}
 		return i / 200 % nodes, 0
 	},
-	"a flood": func(_, nodes int, rate float64) (int, time.Duration) {
-		return rand.IntN(nodes), time.Duration(rand.ExpFloat64() / 5 / rate * float64(time.Second)) //nolint:gosec // no secret
+	"a flood": func(random *rand.Rand, _, nodes int, rate float64) (int, time.Duration) {
+		return random.IntN(nodes), time.Duration(random.ExpFloat64() / 5 / rate * float64(time.Second))
 	},
-	"one node and then another": func(i, nodes int, rate float64) (int, time.Duration) {
+	"one node and then another": func(_ *rand.Rand, i, nodes int, rate float64) (int, time.Duration) {
 		return i / 37 % nodes, time.Duration(float64(time.Second) / 3 / rate)
 	},
 }
@@ -116,18 +149,14 @@ var patterns = map[string]func(i, nodes int, rate float64) (node int, after time
 // the account may make, and in addition, for each node but one, at most what it may make in 250 ms,
 // or one request; and what it may make in a second more, if messages are lost.
 func TestAccountLimitOverNodes(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // no secret
-	late := storetest.Faults{Delay: time.Millisecond, Jitter: 10 * time.Millisecond, Repeat: storetest.Sometimes(0.3, random)}
-	lossy := late
-	lossy.Lose = storetest.Sometimes(0.4, random)
 	for name, c := range map[string]struct {
 		nodes  int
-		faults storetest.Faults
+		faults faultsOf
 		within time.Duration
 	}{
-		"three nodes":                    {3, late, quota.ExchangeLag},
-		"six nodes":                      {6, late, quota.ExchangeLag},
-		"three nodes, messages are lost": {3, lossy, quota.ExchangeLag + time.Second},
+		"three nodes":                    {3, unreliable(0), quota.ExchangeLag},
+		"six nodes":                      {6, unreliable(0), quota.ExchangeLag},
+		"three nodes, messages are lost": {3, unreliable(0.4), quota.ExchangeLag + time.Second},
 	} {
 		for pattern, next := range patterns {
 			for plan, kind := range map[Plan]label{Free: heavy, Business: light} {
@@ -140,7 +169,7 @@ func TestAccountLimitOverNodes(t *testing.T) {
 						var one quota.Bucket // of a single node
 						alone := 0
 						for i := 1; time.Since(began) < 20*time.Second; i++ {
-							node, after := next(i, c.nodes, rate)
+							node, after := next(s.random, i, c.nodes, rate)
 							time.Sleep(after)
 							if _, wait := one.Take(1, allowed.n, allowed.per, time.Now()); wait == 0 {
 								alone++
@@ -171,7 +200,7 @@ func TestAccountLimitOverNodes(t *testing.T) {
 // of its account, and not to a sixth of it.
 func TestOneNodeAloneGetsTheWholeRate(t *testing.T) {
 	for _, plan := range []Plan{Free, Pro, Business} {
-		runSharedNodes(t, 6, storetest.Faults{Delay: 5 * time.Millisecond}, func(s *sharedNodes) {
+		runSharedNodes(t, 6, inTime(5*time.Millisecond, 0), func(s *sharedNodes) {
 			every := allowances[plan][light].per / time.Duration(allowances[plan][light].n)
 			for i := range 1000 {
 				if !s.may(0, plan, light) {
@@ -187,14 +216,13 @@ func TestOneNodeAloneGetsTheWholeRate(t *testing.T) {
 // later, and a node that starts again does not begin anew.
 func TestDailyLimitOverNodes(t *testing.T) {
 	const used = 900
-	late := storetest.Faults{Delay: time.Millisecond, Jitter: 10 * time.Millisecond}
-	runSharedNodes(t, 3, late, func(s *sharedNodes) {
+	runSharedNodes(t, 3, inTime(time.Millisecond, 10*time.Millisecond), func(s *sharedNodes) {
 		allowed, admitted := allowances[Free][heavy], used
 		for _, l := range s.limits {
 			l.AddTotals([]quota.Used{{Account: "acme", Kind: uint8(daily + heavy), Amount: used}})
 		}
 		for range 300 {
-			if s.may(rand.IntN(3), Free, heavy) { //nolint:gosec // no secret
+			if s.may(s.random.IntN(3), Free, heavy) {
 				admitted++
 			}
 			time.Sleep(500 * time.Millisecond)
@@ -222,7 +250,7 @@ func TestDailyLimitOverNodes(t *testing.T) {
 // later, and none is left out.
 func TestUsageBeyondOneMessage(t *testing.T) {
 	const accounts = 1000
-	runSharedNodes(t, 2, storetest.Faults{Delay: time.Millisecond}, func(s *sharedNodes) {
+	runSharedNodes(t, 2, inTime(time.Millisecond, 0), func(s *sharedNodes) {
 		use := func(node int) (admitted int) {
 			for i := range accounts {
 				p := &auth.Principal{Account: presence.AccountID(strconv.Itoa(i)), Plan: Free.String()}

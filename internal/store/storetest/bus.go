@@ -22,6 +22,18 @@ type Faults struct {
 	Delay, Jitter time.Duration // with Jitter, messages overtake each other
 	// Lose and Repeat say whether a message to a node is lost, or arrives twice; nil: none.
 	Lose, Repeat func() bool
+	Random       *rand.Rand // for Jitter, of this bus alone; nil: unseeded
+}
+
+func (f *Faults) delay() time.Duration {
+	switch {
+	case f.Jitter <= 0:
+		return f.Delay
+	case f.Random == nil:
+		return f.Delay + rand.N(f.Jitter) //nolint:gosec // no secret
+	default:
+		return f.Delay + time.Duration(f.Random.Int64N(int64(f.Jitter)))
+	}
 }
 
 // Sometimes is a fault that happens with a probability.
@@ -80,11 +92,7 @@ func (b *Bus) send(to *busNode, topic string, payload []byte) {
 		times = 2
 	}
 	for range times {
-		delay := f.Delay
-		if f.Jitter > 0 {
-			delay += rand.N(f.Jitter) //nolint:gosec // no secret
-		}
-		time.AfterFunc(delay, func() { to.deliver(topic, payload) })
+		time.AfterFunc(f.delay(), func() { to.deliver(topic, payload) })
 	}
 }
 
