@@ -120,6 +120,7 @@ func (c *cluster) person(name string) *person {
 		c.t.Fatal(err)
 	}
 	_, secret, _ := strings.Cut(invited.URL, "#")
+	c.catchUp(id)
 	p := &person{&browser{t: c.t}, id, u.Email}
 	a := p.do(c.nodes[1], http.MethodPost, "/v1/invitations/accept", api.AcceptInvitation{Secret: secret, Password: password})
 	p.keep(&a)

@@ -214,7 +214,7 @@ func (n *node) admin(path string) (status int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// user makes a user with a token for presence and sessions.
+// user makes a user with a token for presence and sessions, whom every node knows.
 func (c *cluster) user(name string) (id, token string) {
 	c.t.Helper()
 	c.retry("create a user", func() error { // who may exist after a failure
@@ -227,7 +227,23 @@ func (c *cluster) user(name string) (id, token string) {
 		token = made.Secret
 		return err
 	})
+	c.catchUp(id)
 	return id, token
+}
+
+// catchUp makes later reads of each node that is not out see a user, and everything that any
+// node stored before. An ordinary read may be older than a write through another node.
+func (c *cluster) catchUp(user string) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		if n.out.Load() {
+			continue
+		}
+		c.retry("read a user", func() error { // a node may not find the user before it has caught up
+			_, err := n.client.Presence(c.t.Context(), user, client.Strong())
+			return err
+		})
+	}
 }
 
 // follow runs a stream until the test ends.

@@ -210,9 +210,7 @@ func testDeath(c *cluster) {
 	user, token := c.user("grace")
 	c.bind(c.nodes[0], token)
 	c.bind(c.nodes[1], token)
-	if n := c.sessions(user); n != 2 {
-		t.Fatalf("the user has %d sessions", n)
-	}
+	eventually(t, "the user has two sessions", func() bool { return c.sessions(user) == 2 })
 	c.nodes[0].die()
 	eventually(t, "the session of the dead node has ended", func() bool { return c.sessions(user) == 1 })
 	if got, want := c.statuses(user), []api.Status{api.Offline, api.Available}; !slices.Equal(got, want) {

@@ -169,6 +169,7 @@ func testEndOfAccess(c *cluster) {
 		c.t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := c.in(t).oauthClient()
+			o.catchUp(o.person.id) // with the password
 			eventuallyPrompt(t, "the access ends at all nodes", func() (change func(), followed func() bool) {
 				o.person.signIn(c.nodes[0])
 				got := o.redeem(c.nodes[1], o.code(c.nodes[0]))
@@ -205,6 +206,7 @@ func testDevice(c *cluster) {
 	if a := o.person.do(c.nodes[1], http.MethodPost, "/v1/oauth/device", map[string]any{"user_code": shown.text("user_code"), "allow": true}); a.status != http.StatusNoContent {
 		c.t.Fatalf("allowing: %d %v", a.status, a.body)
 	}
+	c.catchUp(o.person.id) // a device that asks too soon must ask again
 	c.checkOnce(o, c.both(poll))
 }
 

@@ -203,6 +203,7 @@ func testSCIM(c *cluster) {
 	id := made.text("id")
 	eventuallyPrompt(c.t, "the tokens of a deactivated user are refused", func() (change func(), followed func() bool) {
 		c.setActive(id, true)
+		c.catchUp(id)
 		token, err := c.nodes[0].client.CreateToken(c.t.Context(), api.CreateToken{User: id, Name: "test", Scopes: []string{"presence:read"}})
 		if err != nil {
 			c.t.Fatal(err)
