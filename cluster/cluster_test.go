@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -114,7 +115,7 @@ func (c *cluster) tryAdd(o server.Options) (*node, error) {
 	cfg := c.config
 	_, name, _ := strings.Cut(strings.TrimPrefix(cfg.Store, "nats://"), "/")
 	cfg.Store = "nats://" + n.back.Addr().String() + "/" + name
-	o.Log, o.NodeTimes, o.StoreTimeout = server.NewLog(cfg, n.log), shortTimes(), enginetest.Timeout
+	o.Log, o.NodeTimes, o.StoreTimeout = server.NewLog(cfg, n.log), cmp.Or(o.NodeTimes, shortTimes()), enginetest.Timeout
 	var err error
 	if n.Server, err = server.New(cfg, o); err != nil {
 		return nil, err

@@ -41,7 +41,6 @@ func TestNodes(t *testing.T) {
 		"death of nodes":           testDeath,
 		"expiry at a node's death": testExpiryAtDeath,
 		"rolling restart":          testRollingRestart,
-		"isolated node":            testIsolated,
 		"event socket":             testEventSocket,
 		"surfaces":                 testSurfaces,
 	} {
@@ -57,6 +56,10 @@ func TestNodes(t *testing.T) {
 	t.Run("webhooks", func(t *testing.T) {
 		t.Parallel()
 		testWebhooks(start(t, s, 3, func(cfg *config.Config) { cfg.WebhookAllow = "127.0.0.0/8" }))
+	})
+	t.Run("isolated node", func(t *testing.T) {
+		t.Parallel()
+		testIsolated(start(t, s, 0))
 	})
 	t.Run("levels", func(t *testing.T) {
 		t.Parallel()
@@ -284,6 +287,7 @@ func testRollingRestart(c *cluster) {
 		seen := answered.Load()
 		eventually(t, "requests are answered", func() bool { return answered.Load() > seen+20 })
 		c.add(server.Options{})
+		eventually(t, "the stream is connected", c.hasStream) // so that it has DeadAfter to come back from each drain
 		n.leave()
 		if n.err != nil {
 			t.Errorf("a node that drained: %v", n.err)
@@ -296,6 +300,13 @@ func testRollingRestart(c *cluster) {
 	if got, want := c.statuses(user), []api.Status{api.Offline, api.Available}; !slices.Equal(got, want) {
 		t.Errorf("after a rolling restart the log shows %v, want %v", got, want)
 	}
+}
+
+// hasStream reports whether a node that is not out has the only stream.
+func (c *cluster) hasStream() bool {
+	return slices.ContainsFunc(c.nodes, func(n *node) bool {
+		return !n.out.Load() && strings.Contains(n.metrics(), "porchlight_stream_open 1\n")
+	})
 }
 
 func oneRequest(ctx context.Context, c *client.Client, user string, write bool) error {
@@ -311,6 +322,11 @@ func oneRequest(ctx context.Context, c *client.Client, user string, write bool) 
 // through another one before anybody sees them offline. It serves again by itself.
 func testIsolated(c *cluster) {
 	t := c.t
+	times := shortTimes()
+	times.DeadAfter *= 2 // like the default times, these leave 15 s to notice the isolation and come back
+	for range 3 {
+		c.add(server.Options{NodeTimes: times})
+	}
 	user, token := c.user("grace")
 	only := atomic.Bool{}
 	only.Store(true)
