@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/api"
 )
@@ -56,6 +57,16 @@ func (e *endpoint) of(user string) []string {
 	return slices.Clone(e.notes[user])
 }
 
+// firsts are notes without those that were delivered before.
+func firsts(notes []string) (all []string) {
+	for _, note := range notes {
+		if !slices.Contains(all, note) {
+			all = append(all, note)
+		}
+	}
+	return all
+}
+
 // delivers is the node that delivers webhooks, or nil.
 func (c *cluster) delivers() *node {
 	i := slices.IndexFunc(c.nodes, func(n *node) bool {
@@ -67,8 +78,17 @@ func (c *cluster) delivers() *node {
 	return c.nodes[i]
 }
 
+// leaveUnfinished stops a node, and reports whether the next one may repeat what it delivered: a
+// stop abandons attempts that take 2 s more, and does not wait longer for the state to be saved.
+func (n *node) leaveUnfinished() bool {
+	begun := time.Now()
+	n.leave()
+	return time.Since(begun) >= 2*time.Second || strings.Contains(n.log.String(), "events will be delivered again")
+}
+
 // testWebhooks: the endpoint of a subscription that was made through one node gets each change
-// once and in order, whichever nodes make them, also when the node stops that delivers.
+// once and in order, whichever nodes make them, also when the node stops that delivers. What that
+// node could not finish in time may be repeated.
 func testWebhooks(c *cluster) {
 	t := c.t
 	e := newEndpoint(t)
@@ -87,11 +107,16 @@ func testWebhooks(c *cluster) {
 			}
 		}
 	}
+	mayRepeat := false
 	check := func() {
 		t.Helper()
 		for _, u := range []string{user, other} {
-			eventually(t, "the events arrive", func() bool { return len(e.of(u)) >= len(want) })
-			if got := e.of(u); !slices.Equal(got, want) {
+			eventually(t, "the events arrive", func() bool { return len(firsts(e.of(u))) >= len(want) })
+			got := e.of(u)
+			if mayRepeat {
+				got = firsts(got)
+			}
+			if !slices.Equal(got, want) {
 				t.Errorf("the endpoint got %v, want %v", got, want)
 			}
 		}
@@ -108,7 +133,7 @@ func testWebhooks(c *cluster) {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		delivers.leave()
+		mayRepeat = delivers.leaveUnfinished()
 	}()
 	for running := true; running; {
 		write(others, 2)
