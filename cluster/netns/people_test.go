@@ -54,10 +54,11 @@ func (l *workload) startPeople() {
 		if i/3%3 == 2 {
 			p.homes = append(p.homes, (i+1)%3)
 		}
-		made, err := l.nodes[0].client.CreateToken(l.Context(), api.CreateToken{User: p.user, Name: name, Scopes: []string{"presence:read", "session:write"}})
-		if err != nil {
-			l.Fatal(err)
-		}
+		var made api.Token
+		l.retry("create a token", func() (err error) {
+			made, err = l.nodes[0].client.CreateToken(l.Context(), api.CreateToken{User: p.user, Name: name, Scopes: []string{"presence:read", "session:write"}})
+			return err
+		})
 		for n := range p.homes {
 			d := &device{workload: l, person: p, number: n, token: made.Secret, session: check.Session{User: p.user}}
 			p.devices = append(p.devices, d)

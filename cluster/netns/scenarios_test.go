@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -187,13 +188,16 @@ func (w *world) operator(n *node) *client.Client {
 	var made struct {
 		Secret string `json:"secret"`
 	}
-	out, err := w.command("system", "token", "create", "test", "--json")
-	if err == nil {
-		err = json.Unmarshal(out, &made)
-	}
-	if err != nil || made.Secret == "" {
-		w.Fatalf("porchlight system token create: %v: %s", err, out)
-	}
+	w.retry("porchlight system token create", func() error {
+		out, err := w.command("system", "token", "create", "test", "--json")
+		if err == nil {
+			err = json.Unmarshal(out, &made)
+		}
+		if err == nil && made.Secret == "" {
+			err = fmt.Errorf("it printed %s", out)
+		}
+		return err
+	})
 	c, err := client.New(n.url(), client.StaticToken(made.Secret), n.http)
 	if err != nil {
 		w.Fatal(err)

@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -19,6 +20,7 @@ type sink struct {
 	*workload
 	since      time.Time
 	mu         sync.Mutex // guards the fields below
+	path       string     // of the subscription
 	deliveries []check.Delivery
 }
 
@@ -45,14 +47,31 @@ func (l *workload) startSink() {
 			users = append(users, id)
 		}
 	}
-	_, err = l.nodes[0].client.CreateSubscription(l.Context(), api.CreateSubscription{
-		URL: "http://" + listener.Addr().String() + "/events", Form: "native", Events: []string{api.EventPresenceChanged}, Users: users, Profile: "durable",
+	attempt := 0
+	l.retry("create a subscription", func() error {
+		attempt++ // after a failure, the subscription may exist
+		path := fmt.Sprint("/events", attempt)
+		s.expect(path)
+		_, err := l.nodes[0].client.CreateSubscription(l.Context(), api.CreateSubscription{
+			URL: "http://" + listener.Addr().String() + path, Form: "native", Events: []string{api.EventPresenceChanged}, Users: users, Profile: "durable",
+		})
+		return err
 	})
-	if err != nil {
-		l.Fatal(err)
-	}
 	time.Sleep(subscribedWithin)
 	s.since = time.Now().Add(-subscribedWithin / 2) // clocks may be apart
+}
+
+// expect makes the sink ignore subscriptions with another path.
+func (s *sink) expect(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.path = path
+}
+
+func (s *sink) expects(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return path == s.path
 }
 
 // ServeHTTP implements http.Handler.
@@ -63,6 +82,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
 		return // the node was killed
+	}
+	if !s.expects(r.URL.Path) {
+		return
 	}
 	switch event.Type {
 	case api.EventPresenceChanged:

@@ -96,13 +96,9 @@ func (l *workload) createUsers(names []string) {
 	for i := range 6 {
 		group.Go(func() {
 			for n := i; n < len(names); n += 6 {
-				made, err := l.nodes[n%3].client.CreateUser(l.Context(), api.CreateUser{Email: names[n] + "@example.com"})
-				if err != nil {
-					l.Error(err)
-					return
-				}
+				id := l.createUser(l.nodes[n%3], names[n])
 				l.mu.Lock()
-				l.users[names[n]] = made.ID
+				l.users[names[n]] = id
 				l.mu.Unlock()
 			}
 		})
@@ -113,15 +109,31 @@ func (l *workload) createUsers(names []string) {
 	}
 }
 
+// createUser makes a user through a node. After an attempt that failed, the user may exist.
+func (l *workload) createUser(n *node, name string) (id string) {
+	l.Helper()
+	email := name + "@example.com"
+	l.retry("create a user", func() error {
+		made, err := n.client.CreateUser(l.Context(), api.CreateUser{Email: email})
+		if client.Is(err, &api.EmailTaken) {
+			made, err = n.client.User(l.Context(), email)
+		}
+		id = made.ID
+		return err
+	})
+	return id
+}
+
 // start starts all clients, and waits until sessions and streams exist.
 func (l *workload) start() {
 	l.Helper()
 	l.startSink()
 	hour := 3600
 	for i := range registers { // a note of a user who is offline is not shown
-		if _, err := l.nodes[0].client.SignIn(l.Context(), l.users[fmt.Sprint("register", i)], api.SignIn{ClientType: "desktop", LeaseSeconds: &hour}); err != nil {
-			l.Fatal(err)
-		}
+		l.retry("sign a user in", func() error {
+			_, err := l.nodes[0].client.SignIn(l.Context(), l.users[fmt.Sprint("register", i)], api.SignIn{ClientType: "desktop", LeaseSeconds: &hour}, client.IdempotencyKey("start"))
+			return err
+		})
 	}
 	l.startPeople()
 	l.startFollowers()

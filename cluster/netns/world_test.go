@@ -78,8 +78,23 @@ func newWorldWith(t testing.TB, choose func(int, *node)) *world {
 		w.nodes = append(w.nodes, n)
 		w.startNode(n)
 	}
+	for _, n := range w.nodes {
+		w.awaitReady(n, w.startAgain)
+	}
 	w.awaitNodes(w.nodes...)
 	return w
+}
+
+// retry calls do until it succeeds: on a machine that is too busy, the store has no leader at times.
+func (w *world) retry(what string, do func() error) {
+	w.Helper()
+	waitFor(w, what, func() bool {
+		err := do()
+		if err != nil {
+			w.Logf("%s: %v; trying again", what, err)
+		}
+		return err == nil
+	})
 }
 
 func (w *world) startServers() {
@@ -188,13 +203,7 @@ func newHTTPClient() *http.Client {
 func (w *world) awaitNodes(nodes ...*node) {
 	w.Helper()
 	for _, n := range nodes {
-		waitFor(w, n.name+" to be ready", func() bool {
-			if !n.alive() {
-				w.Fatalf("%s ended with %v:\n%s", n.name, n.ProcessState, n.tail(20))
-			}
-			status, _ := n.admin("/readyz")
-			return status == http.StatusOK
-		})
+		w.awaitReady(n, w.failEnded)
 		if w.token == "" {
 			w.token = w.newToken(n)
 		}
@@ -203,6 +212,33 @@ func (w *world) awaitNodes(nodes ...*node) {
 			w.Fatal(err)
 		}
 	}
+}
+
+// awaitReady waits until a node is ready, and calls ended whenever it has ended.
+func (w *world) awaitReady(n *node, ended func(*node)) {
+	w.Helper()
+	waitFor(w, n.name+" to be ready", func() bool {
+		if !n.alive() {
+			ended(n)
+		}
+		status, _ := n.admin("/readyz")
+		return status == http.StatusOK
+	})
+}
+
+func (w *world) failEnded(n *node) {
+	w.Helper()
+	w.Fatalf("%s ended with %v:\n%s", n.name, n.ProcessState, n.tail(20))
+}
+
+// startAgain starts a node that has refused to start, as it does while the store has no leader.
+func (w *world) startAgain(n *node) {
+	w.Helper()
+	if n.ProcessState.ExitCode() != 1 {
+		w.failEnded(n)
+	}
+	w.Logf("%s ended; trying again:\n%s", n.name, n.tail(3))
+	w.startNode(n)
 }
 
 func (w *world) newToken(n *node) string {
@@ -223,10 +259,11 @@ func (w *world) newToken(n *node) string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	token, err := tokens.Token(w.Context())
-	if err != nil {
-		w.Fatal(err)
-	}
+	var token string
+	w.retry("get a token", func() (err error) {
+		token, err = tokens.Token(w.Context())
+		return err
+	})
 	return token
 }
 
