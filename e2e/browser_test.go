@@ -15,7 +15,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// browse runs Chromium with its own profile until the test ends.
+// browse runs Chromium with its own profile until the test ends. chromedp makes and removes
+// the profile, because it tries that again: Chromium's children still write in it for a while
+// after the browser has ended.
 func browse(t *testing.T) context.Context {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
