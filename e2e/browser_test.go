@@ -31,7 +31,6 @@ func browse(t *testing.T) context.Context {
 		chromedp.WSURLReadTimeout(2*time.Minute), // a cold start reads the whole program from the disk
 		chromedp.NoSandbox,                       // the sandbox needs permissions that containers lack
 		chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-quic", true),
 		chromedp.WindowSize(1280, 1600),
@@ -116,6 +115,13 @@ func click(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
 	wait(t, tab, fmt.Sprintf("document.querySelector(%q)", selector))
 	do(t, tab, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+}
+
+// press clicks by script, which cannot miss an element in a list that grows above it.
+func press(t *testing.T, tab context.Context, selector string) {
+	t.Helper()
+	wait(t, tab, fmt.Sprintf("document.querySelector(%q)", selector))
+	evaluate(t, tab, fmt.Sprintf("document.querySelector(%q).click() || true", selector))
 }
 
 // retype replaces the text of an input, key by key.
