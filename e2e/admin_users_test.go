@@ -285,9 +285,9 @@ func TestAdminGroups(t *testing.T) {
 	wait(t, tab, `document.querySelector("h1").textContent === `+quoted(hostile)+` && document.querySelector("#members .empty")`)
 
 	click(t, tab, "#add-members")
-	for _, name := range []string{"grace", "ada ok"} {
-		retype(t, tab, "#find", name)
-		wait(t, tab, `document.querySelectorAll("#found li").length === 1`)
+	for _, found := range []struct{ typed, name string }{{"grace", "Grace Mensah"}, {"ada ok", "Ada Okafor"}} {
+		retype(t, tab, "#find", found.typed)
+		wait(t, tab, `document.querySelectorAll("#found li").length === 1 && document.querySelector("#found").textContent.includes(`+quoted(found.name)+`)`)
 		click(t, tab, "#found li button")
 		wait(t, tab, `document.querySelector("#found li .good")`)
 	}

@@ -167,6 +167,7 @@ func TestMePeople(t *testing.T) {
 	local, _, _ := strings.Cut(grace.Email, "@")
 	contact := fmt.Sprintf(`#people li[data-user="%s"]`, grace.ID)
 	retype(t, tab, "#find", local)
+	wait(t, tab, `document.querySelectorAll("#found li").length === 1`) // not still those of the first letters
 	click(t, tab, fmt.Sprintf(`#found li[data-user="%s"] button`, grace.ID))
 	wait(t, tab, fmt.Sprintf(`document.querySelector('%s')?.dataset.status === "busy"`, contact))
 	retype(t, tab, "#find", "nobody at all")
