@@ -58,7 +58,8 @@ func TestDocumentation(t *testing.T) {
 // pasteAll runs the blocks in one shell and checks what they print.
 func pasteAll(t *testing.T, blocks []block) {
 	dir := t.TempDir()
-	at := ports{freePort(t), freePort(t)}
+	free := freePorts(t, 2)
+	at := ports{free[0], free[1]}
 	script := filepath.Join(dir, "script")
 	text := []string{terminalFunctions}
 	for i, b := range blocks {
@@ -247,16 +248,26 @@ func runScript(t *testing.T, dir, script string, blocks []block, at ports) strin
 // connection gets it by chance while no server listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
+	return freePorts(t, 1)[0]
+}
+
+// freePorts are n different ports: each is held until all are drawn.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	var free []string
+	for range 100 * n {
 		port := strconv.Itoa(10_000 + rand.IntN(10_000))
 		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+port)
-		if err == nil {
-			listener.Close()
-			return port
+		if err != nil {
+			continue
+		}
+		defer listener.Close()
+		if free = append(free, port); len(free) == n {
+			return free
 		}
 	}
-	t.Fatal("no free port")
-	return ""
+	t.Fatalf("%d of %d ports are free", len(free), n)
+	return nil
 }
 
 // A block is a sequence of commands of a page, and what its comments say.

@@ -95,7 +95,8 @@ func newSite(t *testing.T) *site {
 	s := &site{dir: t.TempDir(), env: storeEnv(t), reported: make(map[string]string), roots: x509.NewCertPool()}
 	s.cert, s.key = writeCertificate(t, s.dir)
 	s.accessLog = filepath.Join(s.dir, "access.log")
-	s.ports.server, s.ports.https, s.ports.http = freePort(t), freePort(t), freePort(t)
+	free := freePorts(t, 3)
+	s.ports.server, s.ports.https, s.ports.http = free[0], free[1], free[2]
 	pem, err := os.ReadFile(s.cert)
 	if err != nil || !s.roots.AppendCertsFromPEM(pem) {
 		t.Fatal("the certificate cannot be read: ", err)
