@@ -327,7 +327,8 @@ func (s *site) checkClients(t *testing.T) {
 func (s *site) checkQueries(t *testing.T) {
 	t.Helper()
 	if !s.proxyWaits {
-		s.send(t, http.MethodGet, "/ws?access_token=canary", "", "Referer", s.url()+"/?ticket=canary")
+		s.send(t, http.MethodGet, "/without-server?access_token=canary", "", "Referer", s.url()+"/?ticket=canary")
+		s.waitForLogLine(t, " GET /without-server HTTP/") // nginx logs a request after it has answered
 	}
 	logs := map[string]string{"output": s.proxyOutput.String()}
 	files, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
@@ -346,9 +347,21 @@ func (s *site) checkQueries(t *testing.T) {
 			t.Errorf("%s has a query:\n%s", name, text)
 		}
 	}
-	if text := logs["porchlight.log"]; !s.proxyWaits && !containsAll(text, []string{" GET /ws HTTP/", " PUT /v2/users/grace@example.com/presence_status HTTP/2.0 204 "}) {
+	if text := logs["porchlight.log"]; !s.proxyWaits && !containsAll(text, []string{" GET /without-server HTTP/", " PUT /v2/users/grace@example.com/presence_status HTTP/2.0 204 "}) {
 		t.Errorf("the access log of the proxy is\n%s", text)
 	}
+}
+
+// waitForLogLine waits until the access log of the proxy has a text.
+func (s *site) waitForLogLine(t *testing.T, want string) {
+	t.Helper()
+	var text []byte
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if text, _ = os.ReadFile(filepath.Join(s.dir, "porchlight.log")); strings.Contains(string(text), want) {
+			return
+		}
+	}
+	t.Fatalf("the access log of the proxy has no %q:\n%s", want, text)
 }
 
 func containsAny(text string, parts ...string) bool {
