@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -143,6 +144,44 @@ func TestMeChoices(t *testing.T) {
 	click(t, tab, "#plan button")
 	wait(t, tab, `document.querySelector("#plan-problem")?.textContent.includes("last day")`)
 	noErrors(t, browserErrors())
+}
+
+// TestMeStaysInPlace: what arrives after the controls of /me does not move them, so that
+// nobody chooses a status beside the one that they meant.
+func TestMeStaysInPlace(t *testing.T) {
+	d := startDemo(t)
+	u := d.signedOut(t)
+	d.ask(t, http.MethodPut, "/v1/users/"+u.ID+"/claims/review", `{"source":"meeting","status":"in_meeting"}`)
+	d.ask(t, http.MethodPut, "/v1/users/"+u.ID+"/note", `{"text":"In the workshop"}`)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	beforeScripts(t, tab, `(() => {
+		const send = window.fetch;
+		const allowed = new Promise((resolve) => { window.explain = resolve; });
+		window.fetch = async (address, ...given) => {
+			if (String(address).includes("/presence/explain")) await allowed;
+			return send(address, ...given);
+		};
+	})()`)
+	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+u.AccessToken))
+	waitForShown(t, tab, "In a meeting")
+	const places = `[...document.querySelectorAll("#statuses button, #choice :is(select, input), #note-only")].map((control) => control.getBoundingClientRect().top).join()`
+	wait(t, tab, `(window.placesBefore = `+places+`).length > 0`)
+	evaluate(t, tab, `window.explain() || true`)
+	wait(t, tab, `document.querySelector("#because p") && document.querySelector("#own-note")`)
+	if moved, err := chromedp.Run(tab, chromedp.Evaluate[bool](`window.placesBefore !== `+places)); err != nil || moved {
+		t.Errorf("the controls moved: %t, %v", moved, err)
+	}
+	noErrors(t, browserErrors())
+}
+
+// beforeScripts runs a script in every page that the tab opens, before those of the page.
+func beforeScripts(t *testing.T, tab context.Context, script string) {
+	t.Helper()
+	do(t, tab, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+		return err
+	}))
 }
 
 // TestMePeople finds people, adds and removes contacts, is told when one is available, and

@@ -42,7 +42,7 @@ function Me({ me, leave }) {
     <div id="self" class="me">
       <div class="stack">
         <${Shown} session=${session} explanation=${explanation} />
-        <${Choice} own=${own} hint=${hint} setHint=${setHint} onNote=${explanation.reload} />
+        <${Choice} own=${own} hint=${hint} setHint=${setHint} explanation=${explanation} />
         <${Absences} explanation=${explanation} />
       </div>
       <div class="stack">

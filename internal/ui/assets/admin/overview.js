@@ -38,7 +38,7 @@ export default function Overview({ me }) {
     act.run(async () => setAccount(await client.get("/v1/account")));
   }, []);
   return html`<header><h1>${account?.name || texts.title}</h1>
-      <p class="quiet">${account && html`${account.plan ? texts.plan(account.plan) : texts.planOfServer} · <code>${account.id}</code>`}</p></header>
+      <p class="quiet">${!account ? "\u00a0" : html`${account.plan ? texts.plan(account.plan) : texts.planOfServer} · <code>${account.id}</code>`}</p></header>
     <${Alert}>${act.problem || problem}<//>
     <${Numbers} data=${data} limits=${account?.limits ?? {}} />
     <div class="halves"><${Attention} data=${data} /><${Now} data=${data} /></div>

@@ -42,8 +42,8 @@ export function Filters({ query, groups, counts, total, hasContacts, onChange })
         onClick=${() => onChange({ ...query, status: state })}>${state ? texts.kinds[state] : texts.everyone} <span class="count">${state ? counts[state] : total}</span></button>`)}
       ${hasContacts && html`<button type="button" id="contacts-only" aria-pressed=${String(query.contacts)} onClick=${() => onChange({ ...query, contacts: !query.contacts })}>${texts.contactsOnly}</button>`}
     </fieldset>
-    <div class="choices">${groups.length > 0 && !query.only && html`<div class="field"><label for="group">${texts.group}</label>
-      <select id="group" value=${query.group} onChange=${set("group")}>
+    <div class="choices">${!query.only && html`<div class="field"><label for="group">${texts.group}</label>
+      <select id="group" disabled=${!groups.length && !query.group} value=${query.group} onChange=${set("group")}>
         <option value="">${texts.allGroups}</option>
         ${groups.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
         ${query.group && !groups.includes(query.group) && html`<option value=${query.group}>${query.group}</option>`}

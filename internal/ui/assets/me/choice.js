@@ -7,15 +7,17 @@ import { word } from "../look.js";
 import { client } from "../session.js";
 import texts from "../texts/me.js";
 import { chosen, tomorrowMorning, withoutNote } from "./ends.js";
+import { OwnNote } from "./ownnote.js";
 
 const statuses = ["available", "busy", "do_not_disturb", "away", "out_of_office"];
 const LONGEST_QUIET = 24 * 3_600_000; // ms: the server accepts no longer do not disturb
 
 const empty = { note: "", lasts: "", at: "", count: "90", unit: "minutes" };
 
-export function Choice({ own, hint, setHint, onNote }) {
+export function Choice({ own, hint, setHint, explanation }) {
   const [form, setForm] = useState(empty);
   const act = useAction();
+  const ownNote = explanation.value?.own_note;
   const change = (event) => setForm({ ...form, [event.target.name]: event.target.value });
   // A disabled button would lose the focus, so the controls stay enabled: useAction ignores
   // what is chosen meanwhile.
@@ -28,7 +30,7 @@ export function Choice({ own, hint, setHint, onNote }) {
   const choose = (status, lasts = form.lasts) => submit(async () => {
     const shown = await setStatus(status, form.note.trim(), endOf({ ...form, lasts }));
     if (shown.status !== status) setHint(texts.overruled(word(status), word(shown.status)));
-    onNote();
+    explanation.reload();
   });
   const setNote = (event) => {
     event.preventDefault();
@@ -36,7 +38,7 @@ export function Choice({ own, hint, setHint, onNote }) {
       if (!form.note.trim()) throw new Error(texts.noteMissing);
       await confirmed(client.put("/v1/users/me/note", { text: form.note.trim(), ...endOf(form) }));
       toast(texts.noteSet);
-      onNote();
+      explanation.reload();
     });
   };
 
@@ -54,6 +56,7 @@ export function Choice({ own, hint, setHint, onNote }) {
       <div><${Field} id="text" label=${texts.note} hint=${texts.noteHint}><input id="text" name="note" type="text" maxlength="280" autocomplete="off" value=${form.note} onInput=${change} /><//>
         <button type="submit" id="note-only" class="small">${texts.noteOnly}</button></div>
     </div>
+    ${ownNote && html`<${OwnNote} shown=${own?.note} note=${ownNote} onChanged=${explanation.reload} />`}
     <p id="hint" class="quiet" role="status">${hint}</p>
   </form>`;
 }

@@ -4,7 +4,6 @@ import { useEffect, useState } from "preact/hooks";
 
 import { Alert, html, Icon, toast, useAction } from "../components.js";
 import { clock, times, word } from "../look.js";
-import { client } from "../session.js";
 import common from "../texts/common.js";
 import texts from "../texts/me.js";
 import { detectable } from "./activity.js";
@@ -43,24 +42,11 @@ export function Shown({ session, explanation }) {
         <p id="times" class="quiet">${own && times(own)}</p>
       </div>
     </div>
-    ${explanation.value?.own_note && html`<${OwnNote} shown=${own?.note} note=${explanation.value.own_note} onChanged=${explanation.reload} />`}
-    ${explanation.value && html`<${Why} explanation=${explanation} />`}
+    <${Why} explanation=${explanation} />
   </section>`;
 }
 
-// OwnNote says of the user's own note what is not shown above, and removes it.
-function OwnNote({ shown, note, onChanged }) {
-  const act = useAction();
-  const remove = () => act.run(async () => {
-    await client.delete("/v1/users/me/note");
-    onChanged();
-  });
-  const until = note.until ? texts.noteUntil(clock(note.until)) : texts.ownNote;
-  return html`<p id="own-note" class="quiet spread"><span>${shown === note.text ? until : texts.ownNoteHidden(note.text)}</span>
-    <button type="button" id="remove-note" class="small" disabled=${act.busy} onClick=${remove}>${texts.removeNote}</button></p>
-    <${Alert} id="note-problem">${act.problem}<//>`;
-}
-
+// Why is there before the explanation is: what follows it must not move when that arrives.
 function Why({ explanation }) {
   const [open, setOpen] = useState(false);
   const { value, reload } = explanation;
@@ -72,12 +58,16 @@ function Why({ explanation }) {
   }, [open]);
   return html`<details id="why" class="why" onToggle=${(event) => setOpen(event.currentTarget.open)}>
     <summary>${texts.why}</summary>
-    <div id="because">${because(value, words).map((sentence) => html`<p>${sentence}</p>`)}</div>
-    <${Others} list=${others(value, words)} />
-    <h3>${texts.next}</h3>
-    <${Next} steps=${next(value, words)} />
+    ${value ? html`<${Reasons} explanation=${value} />` : html`<p class="quiet">${texts.loading}</p>`}
     <p class="quiet"><a href="/help/concepts#precedence">${texts.rules}</a></p>
   </details>`;
+}
+
+function Reasons({ explanation }) {
+  return html`<div id="because">${because(explanation, words).map((sentence) => html`<p>${sentence}</p>`)}</div>
+    <${Others} list=${others(explanation, words)} />
+    <h3>${texts.next}</h3>
+    <${Next} steps=${next(explanation, words)} />`;
 }
 
 function Others({ list }) {
