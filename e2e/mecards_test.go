@@ -83,7 +83,7 @@ func TestMeChoices(t *testing.T) {
 			t.Errorf("%s of %q lasts for another %v, want %v to %v", c.status, c.lasts, left, c.least, c.most)
 		}
 	}
-	// What the user chooses while a request is under way stays.
+	// What the user chooses while a request is under way stays, and a status is set after it.
 	evaluate(t, tab, `(() => {
 		const send = window.fetch;
 		window.fetch = async (...call) => {
@@ -96,12 +96,14 @@ func TestMeChoices(t *testing.T) {
 	})()`)
 	click(t, tab, "button[data-status=busy]")
 	wait(t, tab, `window.respond`)
+	click(t, tab, "button[data-status=away]")
 	choose(t, tab, "#lasts", "60")
 	evaluate(t, tab, `(window.restore(), setTimeout(() => { window.settled = "lasts " + document.querySelector("#lasts").value; }, 300), true)`)
 	wait(t, tab, `window.settled`)
 	if got, err := chromedp.Run(tab, chromedp.Evaluate[string](`window.settled`)); err != nil || got != "lasts 60" {
 		t.Errorf("what was chosen during a request became %q, %v", got, err)
 	}
+	waitForShown(t, tab, "Away")
 
 	choose(t, tab, "#lasts", "at")
 	click(t, tab, "button[data-status=busy]")

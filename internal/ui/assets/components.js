@@ -89,29 +89,48 @@ export function Toasts() {
 
 // ---- Actions
 
-// useAction runs requests one at a time: run(f) reports whether f succeeded; problem is the
-// words of the last failure; busy is true until f has ended.
+// useAction runs requests one at a time: run(f) reports whether f succeeded; while another one
+// runs, it ignores f, such as the second press of a button. later(key, f) then runs f after
+// that one; of several with the same key, only the last. problem is the words of the last
+// failure since somebody began; busy is true until nothing is left to run.
 export function useAction() {
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
   const running = useRef(false);
-  const run = useCallback(async (f) => {
-    if (running.current) return false;
-    running.current = true;
-    setBusy(true);
-    setProblem("");
+  const waiting = useRef(new Map());
+  const perform = useCallback(async (f) => {
     try {
       await f();
       return true;
     } catch (err) {
       setProblem(err.message);
       return false;
-    } finally {
-      running.current = false;
-      setBusy(false);
     }
   }, []);
-  return { run, busy, problem, setProblem };
+  const run = useCallback(async (f) => {
+    if (running.current) return false;
+    running.current = true;
+    setBusy(true);
+    setProblem("");
+    const done = await perform(f);
+    while (waiting.current.size) await perform(take(waiting.current));
+    running.current = false;
+    setBusy(false);
+    return done;
+  }, []);
+  const later = useCallback((key, f) => {
+    if (!running.current) return run(f);
+    waiting.current.delete(key); // it goes to the end
+    waiting.current.set(key, f);
+  }, []);
+  return { run, later, busy, problem, setProblem };
+}
+
+// take removes the first value of a map.
+function take(map) {
+  const [[key, value]] = map;
+  map.delete(key);
+  return value;
 }
 
 // Dialog is shown as long as it is in the page. onClose is called when the user leaves it.

@@ -68,7 +68,7 @@ function Members({ group, query }) {
   };
   return html`<section class="stack" id="members" aria-labelledby="members-title">
     <div class="spread"><h2 id="members-title">${texts.members}</h2><div class="row">
-      <button type="button" class="small" id="export" onClick=${() => act.run(() => download("/v1/users/export", { group: group.name, query }))}>${texts.export}</button>
+      <button type="button" class="small" id="export" onClick=${() => act.later("export", () => download("/v1/users/export", { group: group.name, query }))}>${texts.export}</button>
       <button type="button" class="small main" id="add-members" onClick=${() => setAdding(true)}>${texts.addMembers}</button></div></div>
     <form class="toolbar" role="search" aria-label=${texts.members} onSubmit=${(event) => event.preventDefault()}>
       <${Field} id="query" label=${texts.memberSearch}><input id="query" type="search" maxlength="256" autocomplete="off" value=${typed} onInput=${(event) => setTyped(event.target.value)} /><//></form>

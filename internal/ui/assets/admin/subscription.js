@@ -47,14 +47,16 @@ function Shown({ subscription: s, path, me, again }) {
     toast(texts.deleted);
     navigate("/admin/subscriptions");
   });
-  const enable = () => enabling.run(async () => {
+  // The endpoint may take its time to answer: what is chosen meanwhile is done after that.
+  const change = (name, f) => enabling.later(name, () => f().finally(again));
+  const enable = () => change("enable", async () => {
     await client.post(path + "/enable");
     toast(texts.enabled);
-  }).then(again);
-  const pause = (paused) => enabling.run(async () => {
+  });
+  const pause = (paused) => change("pause", async () => {
     await client.patch(path, { paused });
     toast(paused ? texts.paused : texts.resumed);
-  }).then(again);
+  });
   const edit = () => setDialog(html`<${EditSubscription} subscription=${s} path=${path} onClose=${close} onSaved=${again} />`);
   const test = () => setDialog(html`<${Test} subscription=${s} path=${path} onClose=${close} />`);
   const replay = (from) => setDialog(html`<${Replay} path=${path} from=${from} onClose=${close} />`);

@@ -19,22 +19,23 @@ export function Choice({ own, hint, setHint, explanation }) {
   const act = useAction();
   const ownNote = explanation.value?.own_note;
   const change = (event) => setForm({ ...form, [event.target.name]: event.target.value });
-  // A disabled button would lose the focus, so the controls stay enabled: useAction ignores
-  // what is chosen meanwhile.
-  const submit = (f) => act.run(async () => {
+  // A disabled button would lose the focus, so the controls stay enabled. The status is often
+  // shown before the request is answered: what is chosen meanwhile is done after it.
+  const submit = (kind, f) => act.later(kind, async () => {
     setHint("");
+    act.setProblem("");
     await f();
     setForm((now) => withoutNote(now, form.note)); // now has what was chosen meanwhile
   });
 
-  const choose = (status, lasts = form.lasts) => submit(async () => {
+  const choose = (status, lasts = form.lasts) => submit("status", async () => {
     const shown = await setStatus(status, form.note.trim(), endOf({ ...form, lasts }));
     if (shown.status !== status) setHint(texts.overruled(word(status), word(shown.status)));
     explanation.reload();
   });
   const setNote = (event) => {
     event.preventDefault();
-    submit(async () => {
+    submit("note", async () => {
       if (!form.note.trim()) throw new Error(texts.noteMissing);
       await confirmed(client.put("/v1/users/me/note", { text: form.note.trim(), ...endOf(form) }));
       toast(texts.noteSet);

@@ -19,14 +19,15 @@ export function ContactList({ me, session, people, watches, fired }) {
   const shown = text ? named.filter(({ presence, name }) => matches(text, name, people.email(presence.user))) : named;
   const writes = may(me, "contact:write");
 
-  const tell = (user, name) => act.run(async () => {
+  // What is chosen from the menu of one contact must not be lost while that of another is done.
+  const tell = (user, name) => act.later("tell " + user, async () => {
     const watch = await client.post("/v1/watches", { user, until_status: "available" });
     if (watch.fired) return fired.add(watch);
     watches.add(watch);
     toast(texts.watching(name));
     return askToNotify();
   });
-  const remove = (user, name) => act.run(async () => {
+  const remove = (user, name) => act.later("remove " + user, async () => {
     await client.delete("/v1/users/me/contacts/" + encodeURIComponent(user));
     toast(texts.removed(name));
   });
@@ -34,7 +35,7 @@ export function ContactList({ me, session, people, watches, fired }) {
     await client.put("/v1/users/me/contacts/" + encodeURIComponent(user), {});
     toast(texts.added(name));
   });
-  const cancel = (watch) => act.run(() => watches.cancel(watch.id));
+  const cancel = (watch) => act.later("cancel " + watch.id, () => watches.cancel(watch.id));
 
   return html`<section id="contacts" class=${session.connection === "connected" ? "card" : "card stale"} aria-labelledby="contacts-title">
     <h2 id="contacts-title">${texts.contacts}</h2>

@@ -19,8 +19,9 @@ function List({ me, id, present }) {
   const act = useAction();
   const read = useCallback(async () => setSessions((await client.get("/v1/users/me/sessions", { limit: 200 })).sessions), []);
   useEffect(() => {
-    act.run(read);
-    const timer = setInterval(() => act.run(read), AGAIN);
+    const again = () => act.later("read", read);
+    again();
+    const timer = setInterval(again, AGAIN);
     return () => clearInterval(timer);
   }, [id, present]);
   const signOut = (session) => act.run(async () => {
