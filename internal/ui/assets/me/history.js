@@ -26,11 +26,15 @@ export function History({ revision }) {
 
 function Picture({ revision }) {
   const [days, setDays] = useState(7);
-  const [last, setLast] = useState(() => dayAt(new Date(), 0));
+  const [chosen, setChosen] = useState(null); // the last day; null: the current one, also after midnight
+  const now = useNow(AGAIN);
+  const today = dayAt(new Date(), 0);
+  const last = chosen ?? today;
   const first = dayAt(last, 1 - days);
-  const { summary, problem } = useSummary(first, last, revision, useNow(AGAIN));
+  const { summary, problem } = useSummary(first, last, revision, now);
+  const setLast = (day) => setChosen(day.getTime() === today.getTime() ? null : day);
   const move = (by) => setLast(dayAt(last, by * days));
-  const show = (count, day = dayAt(new Date(), 0)) => {
+  const show = (count, day = today) => {
     setDays(count);
     setLast(day);
   };
