@@ -44,6 +44,42 @@ func TestAdminUsers(t *testing.T) {
 	noErrors(t, browserErrors(), "status of 409", "status of 404") // an address that is taken; the user who was erased
 }
 
+// TestAdminUserAnswers: an answer of before a change that arrives after a newer one does not
+// bring back what was withdrawn.
+func TestAdminUserAnswers(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	u := d.signedIn(t, 0)
+	claim := "/v1/users/" + u.ID + "/claims/review"
+	do(t, tab, chromedp.Navigate(d.URL+"/admin/users/"+u.ID+"#token="+d.AccessToken))
+	wait(t, tab, `document.querySelector("#because") && document.querySelector("#presence .now").textContent.includes("Available")`)
+	evaluate(t, tab, `(() => {
+		const send = window.fetch;
+		window.fetch = async (address, ...given) => {
+			const response = await send(address, ...given);
+			if (!String(address).includes("/presence/explain") || window.respond) return response;
+			const held = new Promise((resolve) => { window.respond = resolve; });
+			const explanation = await response.json();
+			await held;
+			response.json = async () => {
+				setTimeout(() => { window.answered = true; }); // after the page has taken it
+				return explanation;
+			};
+			return response;
+		};
+		return true;
+	})()`)
+	d.ask(t, http.MethodPut, claim, `{"source":"meeting","status":"in_meeting"}`)
+	wait(t, tab, `window.respond`)
+	d.ask(t, http.MethodPut, claim, `{"source":"meeting","status":"presenting"}`)
+	wait(t, tab, `document.querySelector("[data-claim=review]")?.textContent.includes("Presenting")`)
+	evaluate(t, tab, `window.respond() || true`)
+	wait(t, tab, `window.answered`)
+	if shown := text(t, tab, "[data-claim=review]"); !strings.Contains(shown, "Presenting") {
+		t.Errorf("the older answer is shown: %s", shown)
+	}
+}
+
 // findUsers filters the list. The filters are in the address.
 func findUsers(t *testing.T, tab context.Context, users int) {
 	t.Helper()

@@ -1,7 +1,7 @@
 // What is shown of a user now, why, and what follows: the presence, the claims and the
 // sessions. They are read again whenever the server reports a change.
 
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
 import { Alert, Dialog, Empty, Field, html, Status, useAction } from "../components.js";
 import { clock, localTimes, times, word } from "../look.js";
@@ -10,14 +10,18 @@ import common from "../texts/common.js";
 import texts from "../texts/users.js";
 import { nameOf } from "./usermarks.js";
 
-// useExplanation follows the presence of a user: { explanation, problem, read }.
+// useExplanation follows the presence of a user: { explanation, problem, read }. The answer to
+// an earlier read than the last one is not shown: it may be of before the change.
 export function useExplanation(id) {
   const [state, setState] = useState({ explanation: null, problem: "" });
+  const round = useRef(0);
   const read = useCallback(async () => {
+    const mine = ++round.current;
     try {
-      setState({ explanation: await client.get(`/v1/users/${id}/presence/explain`), problem: "" });
+      const explanation = await client.get(`/v1/users/${id}/presence/explain`);
+      if (mine === round.current) setState({ explanation, problem: "" });
     } catch (err) {
-      setState((s) => ({ ...s, problem: err.message }));
+      if (mine === round.current) setState((s) => ({ ...s, problem: err.message }));
     }
   }, [id]);
   useEffect(() => {
