@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -182,16 +181,8 @@ func TestSetupNotifiesSystemd(t *testing.T) {
 }
 
 func setupNotifies(t *testing.T, watchdog time.Duration) {
-	name := filepath.Join(t.TempDir(), "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	setup, err := server.NewSetup(settings(t), server.Options{NotifySocket: name, Watchdog: watchdog})
+	systemd := newServiceManager(t)
+	setup, err := server.NewSetup(settings(t), server.Options{NotifySocket: systemd.socket, Watchdog: watchdog})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,10 +194,8 @@ func setupNotifies(t *testing.T, watchdog time.Duration) {
 	}()
 	expect := func(want string) {
 		t.Helper()
-		var buf [256]byte
-		n, err := conn.Read(buf[:])
-		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {
-			t.Errorf("systemd was sent %q, %v; want %q", buf[:n], err, want)
+		if state := systemd.next(t); !strings.HasPrefix(state, want) {
+			t.Errorf("systemd was sent %q; want %q", state, want)
 		}
 	}
 	expect("READY=1\nSTATUS=Waiting for the set-up page")
