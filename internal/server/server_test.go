@@ -617,6 +617,40 @@ func TestSystemd(t *testing.T) {
 	expectNotification("STOPPING=1")
 }
 
+// TestSystemdDoesNotRead: a service manager that reads nothing does not keep the server from
+// stopping.
+func TestSystemdDoesNotRead(t *testing.T) {
+	t.Parallel()
+	conn, name := listenForStates(t)
+	r := start(t, settings(t), server.Options{NotifySocket: name})
+	if _, err := conn.Read(make([]byte, 256)); err != nil { // that it is ready
+		t.Fatal(err)
+	}
+	fill(t, name)
+	r.stop(nil)
+	if err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(r.log.String(), "systemd notification failed") {
+		t.Errorf("the socket was not full:\n%s", r.log)
+	}
+}
+
+// fill sends states until the socket takes no more.
+func fill(t *testing.T, socket string) {
+	t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for err == nil {
+		if err = conn.SetWriteDeadline(time.Now().Add(time.Second)); err == nil {
+			_, err = conn.Write([]byte("WATCHDOG=1"))
+		}
+	}
+}
+
 // TestWatchdogInterval: only the process that systemd means feeds the watchdog.
 func TestWatchdogInterval(t *testing.T) {
 	for _, c := range []struct {

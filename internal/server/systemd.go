@@ -22,12 +22,22 @@ func (v supervisor) notify(state string) {
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: v.socket, Net: "unixgram"})
 	if err == nil {
-		_, err = conn.Write([]byte(state))
+		err = write(conn, state)
 		_ = conn.Close() // it was a datagram
 	}
 	if err != nil {
 		v.log.Warn("systemd notification failed", slog.String("state", state), slog.Any("err", err))
 	}
+}
+
+// write waits only for a moment if the socket is full: the server serves, reloads and stops also
+// under a service manager that does not read.
+func write(conn *net.UnixConn, state string) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	_, err := conn.Write([]byte(state))
+	return err
 }
 
 // reloading sends that a reload begins. The time lets systemd match the READY=1 that ends it.
