@@ -299,6 +299,30 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
+// TestEndingBackup: a backup can follow one that its reader has given up, although that ends a
+// little later.
+func TestEndingBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewSlot(time.Now)
+		takes := func(d time.Duration) error {
+			_, err := s.Run(func(func(done, total int64)) (backup.Info, error) {
+				time.Sleep(d)
+				return backup.Info{}, nil
+			}, nil)
+			return err
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- takes(busyFor / 2) }()
+		synctest.Wait()
+		if err := takes(0); err != nil {
+			t.Errorf("the second: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("the first: %v", err)
+		}
+	})
+}
+
 // TestLastIsKept: the backup that was made last stays, even if the clock was set back so
 // that its name is older than all others.
 func TestLastIsKept(t *testing.T) {

@@ -21,6 +21,10 @@ import (
 // ErrBusy: a backup is running.
 var ErrBusy = errors.New("another backup is being made: wait until it has ended")
 
+// busyFor is how long a backup waits for another to end: one that its reader gave up ends at its
+// next write, and the reader may ask again before that.
+const busyFor = time.Second
+
 // Stats describes the backups of a slot.
 type Stats struct {
 	// Last is when the newest successful backup began; zero: none is known. Took and
@@ -41,14 +45,16 @@ type Stats struct {
 // A Slot admits one backup at a time, and measures it.
 type Slot struct {
 	clock func() time.Time
-	busy  sync.Mutex // while a backup is made
+	busy  chan struct{} // has an element while a backup is made
 
 	mu    sync.Mutex
 	stats Stats
 }
 
 // NewSlot returns a slot that is free.
-func NewSlot(clock func() time.Time) *Slot { return &Slot{clock: clock} }
+func NewSlot(clock func() time.Time) *Slot {
+	return &Slot{clock: clock, busy: make(chan struct{}, 1)}
+}
 
 // Stats returns what is known of the backups.
 func (s *Slot) Stats() Stats {
@@ -66,13 +72,15 @@ func (s *Slot) Known(at time.Time, bytes int64) {
 	})
 }
 
-// Run calls do, which makes a backup and reports its progress, or returns ErrBusy. An error
-// counts as a failure unless abandoned reports that the backup was called off.
+// Run calls do, which makes a backup and reports its progress, or returns ErrBusy if another
+// does not end soon. An error counts as a failure unless abandoned reports that the backup was called off.
 func (s *Slot) Run(do func(progress func(done, total int64)) (backup.Info, error), abandoned func() bool) (backup.Info, error) {
-	if !s.busy.TryLock() {
+	select {
+	case s.busy <- struct{}{}:
+	case <-time.After(busyFor):
 		return backup.Info{}, ErrBusy
 	}
-	defer s.busy.Unlock()
+	defer func() { <-s.busy }()
 	begun := s.clock()
 	s.change(func(to *Stats) { to.Running, to.Done, to.Total = true, 0, 0 })
 	info, err := do(func(done, total int64) { s.change(func(to *Stats) { to.Done, to.Total = done, total }) })
