@@ -1,5 +1,8 @@
 package framer
 
+// PartAfter is partAfter.
+const PartAfter = partAfter
+
 // Virtuals counts the connections in which net/http has a part.
 func Virtuals(s *Server) (n int) {
 	s.mu.Lock()
