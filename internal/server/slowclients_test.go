@@ -72,9 +72,16 @@ func (e *exchange) waitForEnd() error {
 	return nil
 }
 
-// shortTimeouts are those of a server whose limits a test awaits.
+// Limits that a test awaits. They hold for its good client too, and for the TLS handshakes of all
+// at once, which a busy machine delays.
+const (
+	slowHead = 3 * time.Second
+	slowBody = 4 * time.Second
+	slowIdle = 5 * time.Second
+)
+
 func shortTimeouts(_ *config.Config, opts *server.Options) {
-	opts.Timeouts = server.Timeouts{ReadHeader: time.Second, Read: 1500 * time.Millisecond, Write: time.Second, Idle: 2 * time.Second}
+	opts.Timeouts = server.Timeouts{ReadHeader: slowHead, Read: slowBody, Idle: slowIdle}
 }
 
 // TestSlowSenders: a client that sends nothing, or a request too slowly, is disconnected
@@ -94,22 +101,22 @@ func TestSlowSenders(t *testing.T) {
 			first, drip string // drip is sent again and again
 			after       time.Duration
 		}{
-			"nothing":                      {"", "", time.Second},
-			"nothing after a request":      {r.hotGet(user), "", 2 * time.Second},
-			"nothing after another":        {r.request(http.MethodGet, "/v1/me", ""), "", 2 * time.Second},
-			"request line":                 {"PUT /v2/users/", "x", time.Second},
-			"fields":                       {"PUT " + hot + " HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", time.Second},
-			"head after a request":         {r.hotGet(user) + "PUT " + hot + " HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", time.Second},
-			"body, hot":                    {long(hot) + "Content-Length: 4000\r\n\r\n", " ", time.Second},
-			"body, native":                 {long(native) + "Content-Length: 4000\r\n\r\n", " ", time.Second},
+			"nothing":                      {"", "", slowHead},
+			"nothing after a request":      {r.hotGet(user), "", slowIdle},
+			"nothing after another":        {r.request(http.MethodGet, "/v1/me", ""), "", slowIdle},
+			"request line":                 {"PUT /v2/users/", "x", slowHead},
+			"fields":                       {"PUT " + hot + " HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", slowHead},
+			"head after a request":         {r.hotGet(user) + "PUT " + hot + " HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", slowHead},
+			"body, hot":                    {long(hot) + "Content-Length: 4000\r\n\r\n", " ", slowHead},
+			"body, native":                 {long(native) + "Content-Length: 4000\r\n\r\n", " ", slowHead},
 			"body, unknown":                {long(unknown) + "Content-Length: 4000\r\n\r\n", " ", 0},
-			"body that never comes":        {long(hot) + "Content-Length: 4000\r\n\r\n", "", time.Second},
-			"chunks, hot":                  {long(hot) + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", time.Second},
-			"chunks, native":               {long(native) + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", time.Second},
+			"body that never comes":        {long(hot) + "Content-Length: 4000\r\n\r\n", "", slowHead},
+			"chunks, hot":                  {long(hot) + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", slowHead},
+			"chunks, native":               {long(native) + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n", slowHead},
 			"chunk size":                   {long(hot) + "Transfer-Encoding: chunked\r\n\r\n", "0", 0},
 			"trailers":                     {long(hot) + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "X: y\r\n", 0},
-			"body after 100":               {long(hot) + "Expect: 100-continue\r\nContent-Length: 4000\r\n\r\n", " ", time.Second},
-			"half of a head, then nothing": {"PUT " + hot + " HT", "", time.Second},
+			"body after 100":               {long(hot) + "Expect: 100-continue\r\nContent-Length: 4000\r\n\r\n", " ", slowHead},
+			"half of a head, then nothing": {"PUT " + hot + " HT", "", slowHead},
 		} {
 			slow.Go(func() {
 				began := time.Now()
@@ -275,7 +282,11 @@ func TestPipelining(t *testing.T) {
 func TestNeverReads(t *testing.T) {
 	t.Parallel()
 	const mostSent = 16 << 20
-	forEachMode(t, shortTimeouts, func(t *testing.T, r *running) {
+	short := func(cfg *config.Config, opts *server.Options) {
+		shortTimeouts(cfg, opts)
+		opts.Timeouts.Write = 5 * time.Second // of a whole request, also of the good client
+	}
+	forEachMode(t, short, func(t *testing.T, r *running) {
 		t.Helper()
 		if strings.HasPrefix(r.URL(), "https") && !r.config.FastPath {
 			return // it takes crypto/tls five seconds to give up a connection; once is enough
