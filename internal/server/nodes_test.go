@@ -56,7 +56,7 @@ func TestIsolatedNode(t *testing.T) {
 	made, st := initStore(t, cfg)
 	shared := &sharedStore{Store: st}
 	r := run(t, cfg, server.Options{
-		Store: shared, NodeTimes: membership.Times{Interval: 20 * time.Millisecond, IsolatedAfter: 2 * time.Second, DeadAfter: 4 * time.Second},
+		Store: shared, NodeTimes: membership.Times{Interval: 20 * time.Millisecond, IsolatedAfter: 8 * time.Second, DeadAfter: 16 * time.Second},
 	}, made)
 	socket := r.open(t, made.AccessToken, "")
 	socket.read(t, "hello")
@@ -73,18 +73,19 @@ func TestIsolatedNode(t *testing.T) {
 		t.Errorf("porchlight_node_isolated_seconds %s", value)
 	}
 	shared.cut.Store(false)
-	for status != http.StatusOK {
+	eventually(t, "ready again", func() bool {
 		status, _ = r.get(t, r.AdminURL()+"/readyz")
-	}
+		return status == http.StatusOK
+	})
 	r.open(t, made.AccessToken, "").read(t, "hello")
 	// The session ends with the run that was given up: its client does not come back.
-	for shown := api.Available; shown != api.Offline; {
+	eventually(t, "offline", func() bool {
 		p, err := r.client.Presence(t.Context(), made.OwnerID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		shown = p.Status
-	}
+		return p.Status == api.Offline
+	})
 	// The run that was given up is there until it is declared dead.
 	if live := r.metric(t, `porchlight_nodes{state="live"}`); live != "1" && live != "2" {
 		t.Errorf("%s live nodes", live)
