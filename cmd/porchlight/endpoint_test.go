@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ type endpoint struct {
 	fails        float64
 	subscription string
 	address      string
-	server       *http.Server
+	dead         atomic.Bool // each request ends its connection without an answer
 
 	mu       sync.Mutex // guards the fields below
 	tried    map[string]bool
@@ -57,31 +58,31 @@ type endpoint struct {
 
 func newEndpoint(name, secret string, fails float64) *endpoint {
 	return &endpoint{
-		name: name, secret: secret, fails: fails, address: "127.0.0.1:0",
+		name: name, secret: secret, fails: fails,
 		tried: make(map[string]bool), waiting: make(map[string]bool), accepted: make(map[delivered]int),
 	}
 }
 
-// open begins to listen, later on the same address again.
+// open begins to listen.
 func (e *endpoint) open(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", e.address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.address = l.Addr().String()
-	e.server = &http.Server{Handler: e, ReadHeaderTimeout: time.Minute}
-	go func() { _ = e.server.Serve(l) }()
-	t.Cleanup(e.close)
+	server := &http.Server{Handler: e, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
 }
-
-// close ends all connections; new ones are refused.
-func (e *endpoint) close() { _ = e.server.Close() }
 
 func (e *endpoint) url() string { return "http://" + e.address + "/" + e.name }
 
 // ServeHTTP implements http.Handler.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if e.dead.Load() {
+		panic(http.ErrAbortHandler)
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the server was killed
