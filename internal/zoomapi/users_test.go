@@ -311,10 +311,10 @@ func TestEmailCheck(t *testing.T) {
 func TestUserChangesAreRecorded(t *testing.T) {
 	w := newFixture(t, options{})
 	token := w.token(w.account, w.ann.ID, everythingOfUsers)
-	made := read[listedUser](t, w.send(token, "POST", "/v2/users", `{"action":"create","user_info":{"email":"dan@example.com","type":1,"first_name":"Dan"}}`), 201)
+	made := read[listedUser](t, w.send(token, "POST", "/v2/users", `{"action":"create","user_info":{"email":"wolfgang@example.com","type":1,"first_name":"Wolfgang"}}`), 201)
 	at := "/v2/users/" + string(made.ID)
-	want(t, w.send(token, "PATCH", at, `{"first_name":"Daniel"}`), 204, "")
-	want(t, w.send(token, "PUT", at+"/email", `{"email":"daniel@example.com"}`), 204, "")
+	want(t, w.send(token, "PATCH", at, `{"first_name":"Wolfgangus"}`), 204, "")
+	want(t, w.send(token, "PUT", at+"/email", `{"email":"wolfgangus@example.com"}`), 204, "")
 	want(t, w.send(token, "PUT", at+"/status", `{"action":"deactivate"}`), 204, "")
 	want(t, w.send(token, "DELETE", at, ""), 204, "")
 	docs, err := w.store.List(t.Context(), w.account, "audit", "", 100)
@@ -324,7 +324,7 @@ func TestUserChangesAreRecorded(t *testing.T) {
 		var e struct{ Action, Target, User string }
 		w.must(json.Unmarshal(doc.Value, &e))
 		actions = append(actions, e.Action)
-		if e.Target != "user/"+string(made.ID) || e.User != string(w.ann.ID) || strings.Contains(strings.ToLower(string(doc.Value)), "dan") {
+		if e.Target != "user/"+string(made.ID) || e.User != string(w.ann.ID) || strings.Contains(strings.ToLower(string(doc.Value)), "wolfgang") {
 			t.Errorf("recorded: %s", doc.Value)
 		}
 	}
