@@ -34,10 +34,11 @@ type allowance struct {
 	lost func(*person, int) bool
 }
 
-// finish ends the clients' writing, waits until streams and the subscription have caught up,
+// finish ends the clients' writing when they have done enough, waits until streams and the subscription have caught up,
 // and checks all histories. It returns what it found.
 func (l *workload) finish(fault check.Span, a allowance) (problems []string) {
 	l.Helper()
+	l.awaitEnough()
 	l.stopAll[0]()
 	l.clients.Wait()
 	settled := l.awaitLog()
@@ -68,6 +69,19 @@ func (l *workload) finish(fault check.Span, a allowance) (problems []string) {
 	}
 	l.summarise(fault, len(entries))
 	return problems
+}
+
+// awaitEnough waits until the run is valid, or for too long: a busy machine does less in the
+// time of a scenario.
+func (l *workload) awaitEnough() {
+	enough := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.operations) >= leastOperations && len(l.bursts) >= leastBursts
+	}
+	for end := time.Now().Add(catchUpLimit); !enough() && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // awaitLog waits until the log has what the followers have received, or for too long, and
