@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,6 +60,28 @@ func (s *Store) ScanBehind(ctx context.Context, each func(store.Record)) error {
 		each(rec.record())
 		return nil
 	})
+}
+
+// ReadLate reads the records of one request with a consumer that exists a while after it is asked.
+func (s *Store) ReadLate(ctx context.Context, late time.Duration) (read int, err error) {
+	r, err := s.newStreamReader(ctx, s.names.stateStream(), jetstream.DeliverLastPerSubjectPolicy, s.names.listed()...)
+	if err != nil {
+		return 0, err
+	}
+	defer r.close(ctx)
+	config := r.from.CachedInfo().Config
+	config.Name = r.from.CachedInfo().Name
+	r.close(ctx)
+	created := make(chan error, 1)
+	time.AfterFunc(late, func() {
+		_, err := s.js.CreateConsumer(ctx, r.stream, config)
+		created <- err
+	})
+	err = r.readSome(ctx, func(msgs []storedMsg) error {
+		read = len(msgs)
+		return nil
+	})
+	return read, errors.Join(err, <-created)
 }
 
 // LastSeq is the number of the newest message of the state stream.

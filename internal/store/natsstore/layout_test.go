@@ -61,6 +61,18 @@ func TestScanOfAReplicaBehind(t *testing.T) {
 	}
 }
 
+// TestConsumerThatIsNotKnownYet: a server that does not know a consumer yet, which another one
+// has just created, does not end a scan.
+func TestConsumerThatIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := closeAtEnd(t, servers.open(t, servers.options()))
+	update(t, s, userNamed("u"), noEdit)
+	if read, err := s.ReadLate(t.Context(), 100*time.Millisecond); err != nil || read != 1 {
+		t.Errorf("read %d records, %v", read, err)
+	}
+}
+
 // TestUnloggedStaysInState: unlogged updates, and timers that are moved, add nothing to the
 // history and are not republished. The state stream keeps one of them.
 func TestUnloggedStaysInState(t *testing.T) {

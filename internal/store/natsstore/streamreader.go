@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -94,9 +95,21 @@ func (r *streamReader) readSome(ctx context.Context, add func([]storedMsg) error
 	return add(msgs)
 }
 
+// fetch requests messages again while nobody responds: it takes a moment until all servers of a
+// cluster know a consumer that was just created.
 func (r *streamReader) fetch(ctx context.Context) (msgs []storedMsg, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.s.readTimeout())
 	defer cancel()
+	var b backoff
+	for {
+		msgs, err = r.fetchOnce(ctx)
+		if !errors.Is(err, nats.ErrNoResponders) || b.wait(ctx) != nil {
+			return msgs, err
+		}
+	}
+}
+
+func (r *streamReader) fetchOnce(ctx context.Context) (msgs []storedMsg, err error) {
 	batch, err := r.from.Fetch(int(max(1, min(r.pending, fetchMessages))), jetstream.FetchContext(ctx))
 	if err != nil {
 		return nil, err
