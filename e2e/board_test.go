@@ -160,10 +160,10 @@ func TestBoardDetails(t *testing.T) {
 	click(t, tab, "#contacts-only")
 	wait(t, tab, `document.querySelectorAll("#people li").length === 1 && `+person(other))
 
-	recordToasts(t, tab) // each is shown for five seconds only
+	recordText(t, tab, ".toasts") // each is shown for five seconds only
 	d.ask(t, http.MethodPost, "/v1/users/"+other.ID+"/sessions", `{"client_type":"desktop"}`)
 	waitForLine(t, tab, other, "available")
-	wait(t, tab, `window.toasts.some((text) => text.includes(": Available")) && Notification.shown.length === 1 && Notification.shown[0].endsWith(": Available")`)
+	wait(t, tab, `window.recorded.some((text) => text.includes(": Available")) && Notification.shown.length === 1 && Notification.shown[0].endsWith(": Available")`)
 	click(t, tab, "#people button")
 	wait(t, tab, `document.querySelector("dialog[open]") && !document.querySelector("#watch, #unwatch")`)
 	click(t, tab, "#contact")
@@ -171,17 +171,6 @@ func TestBoardDetails(t *testing.T) {
 	click(t, tab, "dialog header button")
 	wait(t, tab, `!document.querySelector("#people li") && !document.querySelector("#none").hidden`)
 	noErrors(t, browserErrors())
-}
-
-// recordToasts records what the short messages say from now on.
-func recordToasts(t *testing.T, tab context.Context) {
-	t.Helper()
-	evaluate(t, tab, `(() => {
-		const shown = document.querySelector(".toasts");
-		window.toasts = [];
-		new MutationObserver(() => window.toasts.push(shown.textContent)).observe(shown, {childList: true, characterData: true, subtree: true});
-		return true;
-	})()`)
 }
 
 // TestBoardFollowsTheDirectory: users who join the account, or a group, appear on open

@@ -84,9 +84,9 @@ func TestMePageIdle(t *testing.T) {
 	click(t, tab, "#entry button")
 	waitForShown(t, tab, "Away")
 	d.expectStatus(t, u, "Away")
-	recordShown(t, tab) // the page shows the user as available for five seconds only
+	recordText(t, tab, "#word") // the page shows the user as available for five seconds only
 	do(t, tab, chromedp.KeyEvent("x"))
-	wait(t, tab, `window.shown.includes("Available")`)
+	wait(t, tab, `window.recorded.includes("Available")`)
 	click(t, tab, "#sign-out")
 	wait(t, tab, `document.querySelector("#entry") && !document.querySelector("#self") && document.title.startsWith("My status") && sessionStorage.length === 0`)
 	d.waitForStatus(t, u, "Offline")
@@ -125,15 +125,15 @@ func waitForShown(t *testing.T, tab context.Context, word string) {
 	wait(t, tab, fmt.Sprintf(`document.querySelector("#word")?.textContent === %q && document.title.startsWith(%[1]q)`, word))
 }
 
-// recordShown records every status that the page shows from now on.
-func recordShown(t *testing.T, tab context.Context) {
+// recordText records every text that an element shows from now on, in window.recorded.
+func recordText(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
-	evaluate(t, tab, `(() => {
-		const word = document.querySelector("#word");
-		window.shown = [];
-		new MutationObserver(() => window.shown.push(word.textContent)).observe(word, {childList: true, characterData: true, subtree: true});
+	evaluate(t, tab, fmt.Sprintf(`(() => {
+		const shown = document.querySelector(%q);
+		window.recorded = [];
+		new MutationObserver(() => window.recorded.push(shown.textContent)).observe(shown, {childList: true, characterData: true, subtree: true});
 		return true;
-	})()`)
+	})()`, selector))
 }
 
 // checkNarrowScreen checks that the page fits the smallest screens.

@@ -73,7 +73,8 @@ func (s *Slot) Known(at time.Time, bytes int64) {
 }
 
 // Run calls do, which makes a backup and reports its progress, or returns ErrBusy if another
-// does not end soon. An error counts as a failure unless abandoned reports that the backup was called off.
+// does not end soon. An error counts as a failure unless abandoned reports that the backup was
+// called off.
 func (s *Slot) Run(do func(progress func(done, total int64)) (backup.Info, error), abandoned func() bool) (backup.Info, error) {
 	select {
 	case s.busy <- struct{}{}:

@@ -128,7 +128,7 @@ type followJob struct {
 	edges   []*edge // for each of wanted; their changes are deferred meanwhile
 	fresh   []bool  // likewise: whether it was made for this
 	records map[presence.UserID]*store.Record
-	unknown *Cursor // of before some users were found not to exist; nil: all do
+	unknown *Cursor // from before some users were found not to exist; nil: all do
 }
 
 type wanted struct {
@@ -276,8 +276,8 @@ func (l *followJob) unusable(why ResetReason) {
 	}
 }
 
-// dropUnknown drops users that have no record and are not in the directory. before is the
-// cursor of before their records were read.
+// dropUnknown drops users that have no record and are not in the directory. before is a
+// cursor from before their records were read.
 func (l *followJob) dropUnknown(ctx context.Context, before *Cursor) error {
 	h := l.stream.hub
 	for i, w := range l.wanted {

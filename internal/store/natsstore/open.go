@@ -119,7 +119,8 @@ func mayPass(err error) bool {
 		return false
 	}
 	refused, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && refused.Code == http.StatusServiceUnavailable || errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisconnected)
+	return ok && refused.Code == http.StatusServiceUnavailable ||
+		errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisconnected)
 }
 
 func newStore(url string, o Options) *Store {

@@ -56,8 +56,9 @@ func (s *Store) scanError(ctx context.Context, err error) error {
 //
 // A consumer lists the last change of each user as of its creation, and then delivers new
 // ones. It may run on a replica that is behind, so eachRecord reads up to what the leader
-// has, and looks for newer changes of the users that are listed. A listed message may be dropped for newer ones before it is delivered: so, at the end
-// of the list, eachRecord reads once more up to what the leader has by then.
+// has, and looks for newer changes of the users that are listed. A listed message may be
+// dropped for newer ones before it is delivered: so, at the end of the list, eachRecord reads
+// once more up to what the leader has by then.
 func (s *Store) eachRecord(ctx context.Context, each func(rec *record, size int) error) error {
 	return s.eachRecordOf(ctx, jetstream.DeliverLastPerSubjectPolicy, each)
 }
