@@ -99,6 +99,7 @@ test: ## install what tests need, and run every kind of test, two stages at a ti
 	tools/stages test-tools -- test-unit test-e2e test-nats test-race test-release -- left-out
 
 test-long: export TEST_LEVEL := full
+test-long: export STAGES_UNTIL := $(TEST_LONG_UNTIL)
 test-long: ## what does not fit into the time of make test: more kills and faults, all other packages under the race detector, nodes in network namespaces, every end-to-end test on NATS
 	tools/stages test-tools -- cluster-test test-race-long test-unit-long test-e2e-long test-nats-long test-release-long
 
