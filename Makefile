@@ -120,7 +120,7 @@ test-race: ## the packages with goroutines again, under the race detector
 
 test-race-long: export TEST_LEVEL :=
 test-race-long: ## all other packages under the race detector
-	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m -skip '$(RACE_SKIP)' $(RACE_LONG)
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 50m -skip '$(RACE_SKIP)' $(RACE_LONG)
 
 test-unit-long: export TEST_LEVEL := full
 test-unit-long: ## the Go tests that repeat more at full length
