@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"internal/store/natsstore":   {"internal/presence", "internal/store", "internal/store/transfer"},
 	"internal/store/transfer":    {"internal/presence", "internal/store"},
 	"internal/leveltest":         nil,
+	"internal/porttest":          nil,
 	"internal/apptest":           {"api", "internal/auth", "internal/directory", "internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 

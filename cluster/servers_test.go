@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"porchlight.dev/porchlight/internal/porttest"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
@@ -46,7 +45,7 @@ system_account: SYS
 // other, so that a node reaches them only through its proxy.
 func startServers(tb testing.TB, n int) *servers {
 	tb.Helper()
-	dir, ports := enginetest.DirInMemory(tb), freePorts(tb, n)
+	dir, ports := enginetest.DirInMemory(tb), porttest.Free(tb, n)
 	routes := ""
 	for _, port := range ports {
 		routes += fmt.Sprintf("\"nats://127.0.0.1:%d\",", port)
@@ -114,25 +113,6 @@ func (s *servers) next() string {
 		}
 	}
 	return ""
-}
-
-// freePorts returns free ports of loopback, below those that processes get by chance.
-func freePorts(tb testing.TB, n int) []int {
-	tb.Helper()
-	var ports []int
-	for range 100 * n {
-		port := 20000 + rand.IntN(12000)
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			continue // taken
-		}
-		defer l.Close()
-		if ports = append(ports, port); len(ports) == n {
-			return ports
-		}
-	}
-	tb.Fatal("no free ports")
-	return nil
 }
 
 // eventually waits until ok returns true.

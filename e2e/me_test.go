@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"porchlight.dev/porchlight/internal/porttest"
 )
 
 // TestMePage opens the status page as a user who is signed out. The user is signed in
@@ -209,7 +211,7 @@ func startRestartableDemo(t *testing.T) *restartableDemo {
 	t.Helper()
 	s := &restartableDemo{
 		env:  storeEnv(t),
-		args: []string{"demo", "--json", "--quiet-users", "--listen", "127.0.0.1:" + freePort(t), "--data-dir", filepath.Join(t.TempDir(), "data")},
+		args: []string{"demo", "--json", "--quiet-users", "--listen", porttest.Address(t), "--data-dir", filepath.Join(t.TempDir(), "data")},
 	}
 	s.start(t)
 	return s

@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/porttest"
 )
 
 // TestDocumentation pastes every command of README, some pages and the guides into a new
@@ -58,8 +58,8 @@ func TestDocumentation(t *testing.T) {
 // pasteAll runs the blocks in one shell and checks what they print.
 func pasteAll(t *testing.T, blocks []block) {
 	dir := t.TempDir()
-	free := freePorts(t, 2)
-	at := ports{free[0], free[1]}
+	free := porttest.Free(t, 2)
+	at := ports{strconv.Itoa(free[0]), strconv.Itoa(free[1])}
 	script := filepath.Join(dir, "script")
 	text := []string{terminalFunctions}
 	for i, b := range blocks {
@@ -242,32 +242,6 @@ func runScript(t *testing.T, dir, script string, blocks []block, at ports) strin
 		t.Errorf("the page's commands: %v", failure)
 	}
 	return string(printed)
-}
-
-// freePort is a port that nothing listens on. It is below the ephemeral range, so that no
-// connection gets it by chance while no server listens.
-func freePort(t *testing.T) string {
-	t.Helper()
-	return freePorts(t, 1)[0]
-}
-
-// freePorts are n different ports: each is held until all are drawn.
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	var free []string
-	for range 100 * n {
-		port := strconv.Itoa(10_000 + rand.IntN(10_000))
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:"+port)
-		if err != nil {
-			continue
-		}
-		defer listener.Close()
-		if free = append(free, port); len(free) == n {
-			return free
-		}
-	}
-	t.Fatalf("%d of %d ports are free", len(free), n)
-	return nil
 }
 
 // A block is a sequence of commands of a page, and what its comments say.

@@ -24,6 +24,7 @@ import (
 	"github.com/coder/websocket"
 
 	"porchlight.dev/porchlight/internal/leveltest"
+	"porchlight.dev/porchlight/internal/porttest"
 )
 
 // TestProxies runs a server behind each reverse proxy that can be installed, with the
@@ -95,8 +96,8 @@ func newSite(t *testing.T) *site {
 	s := &site{dir: t.TempDir(), env: storeEnv(t), reported: make(map[string]string), roots: x509.NewCertPool()}
 	s.cert, s.key = writeCertificate(t, s.dir)
 	s.accessLog = filepath.Join(s.dir, "access.log")
-	free := freePorts(t, 3)
-	s.ports.server, s.ports.https, s.ports.http = free[0], free[1], free[2]
+	free := porttest.Free(t, 3)
+	s.ports.server, s.ports.https, s.ports.http = strconv.Itoa(free[0]), strconv.Itoa(free[1]), strconv.Itoa(free[2])
 	pem, err := os.ReadFile(s.cert)
 	if err != nil || !s.roots.AppendCertsFromPEM(pem) {
 		t.Fatal("the certificate cannot be read: ", err)
@@ -173,7 +174,7 @@ func (s *site) authorize(t *testing.T, secret string) {
 func (s *site) prepare(t *testing.T) {
 	t.Helper()
 	s.want(t, http.StatusCreated, nil, http.MethodPost, "/v1/users", `{"email":"grace@example.com"}`)
-	s.want(t, http.StatusCreated, nil, http.MethodPost, "/v1/users/grace@example.com/sessions", `{"client_type":"desktop"}`)
+	s.want(t, http.StatusCreated, nil, http.MethodPost, "/v1/users/grace@example.com/sessions", `{"client_type":"desktop","lease_seconds":3600}`)
 	s.setStatus(t)
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/porttest"
 )
 
 // receiverTimeout is a failure bound.
@@ -110,7 +112,7 @@ func buildSample(t *testing.T) []string {
 // start runs the receiver until the test ends, and subscribes it.
 func (r *receiver) start(t *testing.T, d *demo) {
 	t.Helper()
-	port, secret := freePort(t), ownSecret
+	port, secret := strconv.Itoa(porttest.Free(t, 1)[0]), ownSecret
 	if r.zoom {
 		secret = d.WebhookSecret
 	}

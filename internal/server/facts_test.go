@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/doctor"
+	"porchlight.dev/porchlight/internal/porttest"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -157,24 +157,10 @@ func TestDoctorRunning(t *testing.T) {
 	}
 }
 
-// freePort returns a free address of loopback, with a port below the ephemeral range.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(10_000))
-		if l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 // TestDoctorFindsItself: a server whose certificate answers at public-url is that one.
 func TestDoctorFindsItself(t *testing.T) {
 	cfg := settings(t)
-	cfg.Listen = freePort(t)
+	cfg.Listen = porttest.Address(t)
 	cfg.TLSSelfSigned, cfg.PublicURL = true, "https://"+cfg.Listen
 	start(t, cfg, server.Options{})
 	report := diagnose(t, cfg)

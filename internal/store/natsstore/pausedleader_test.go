@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/leveltest"
+	"porchlight.dev/porchlight/internal/porttest"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -25,7 +26,7 @@ import (
 func startProcesses(tb testing.TB) (all []*process, url, systemURL string) {
 	tb.Helper()
 	const n = 3
-	ports := freePorts(tb, 2*n)
+	ports := porttest.Free(tb, 2*n)
 	var routes, urls, systemURLs []string
 	for _, port := range ports[n:] {
 		routes = append(routes, strconv.Quote(fmt.Sprintf("nats://127.0.0.1:%d", port)))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"porchlight.dev/porchlight/internal/porttest"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
@@ -62,7 +63,7 @@ type process struct {
 func startProcess(tb testing.TB) *process {
 	tb.Helper()
 	dir := enginetest.DirInMemory(tb)
-	p := &process{config: dir + "/nats.conf", port: freePorts(tb, 1)[0]}
+	p := &process{config: dir + "/nats.conf", port: porttest.Free(tb, 1)[0]}
 	if err := os.WriteFile(p.config, fmt.Appendf(nil, serverConfig, dir+"/data", always), 0o600); err != nil {
 		tb.Fatal(err)
 	}

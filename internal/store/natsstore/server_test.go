@@ -4,20 +4,18 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"porchlight.dev/porchlight/internal/porttest"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
@@ -86,7 +84,7 @@ func startServers(tb testing.TB, n int) *cluster {
 func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	tb.Helper()
 	c := &cluster{}
-	ports := freePorts(tb, 2*n) // of routes, and of clients: a server that restarts needs its port again
+	ports := porttest.Free(tb, 2*n) // of routes, and of clients: a server that restarts needs its port again
 	var routes []string
 	for _, port := range ports[:n] {
 		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
@@ -137,32 +135,6 @@ func (c *cluster) awaitLeader(tb testing.TB) {
 func hasHeardAll(leader *server.Server) bool {
 	info, err := leader.Jsz(nil)
 	return err == nil && info.Meta != nil && !slices.ContainsFunc(info.Meta.Replicas, func(r *server.PeerInfo) bool { return r.Offline })
-}
-
-var portsInUse sync.Map // ports that tests chose: their servers may be down for a while
-
-// freePorts returns free ports of loopback, which no other test gets before this one ends.
-// They are below the ephemeral range, so that no other process gets them by chance.
-func freePorts(tb testing.TB, n int) []int {
-	tb.Helper()
-	var ports []int
-	for range 100 * n {
-		port := 20000 + rand.IntN(12000)
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			continue // taken
-		}
-		defer l.Close()
-		if _, taken := portsInUse.LoadOrStore(port, tb.Name()); taken {
-			continue
-		}
-		tb.Cleanup(func() { portsInUse.Delete(port) })
-		if ports = append(ports, port); len(ports) == n {
-			return ports
-		}
-	}
-	tb.Fatal("no free ports")
-	return nil
 }
 
 func (c *cluster) stop() {
