@@ -161,7 +161,7 @@ func TestBoardDetails(t *testing.T) {
 	wait(t, tab, `document.querySelectorAll("#people li").length === 1 && `+person(other))
 
 	recordText(t, tab, ".toasts") // each is shown for five seconds only
-	d.ask(t, http.MethodPost, "/v1/users/"+other.ID+"/sessions", `{"client_type":"desktop"}`)
+	d.ask(t, http.MethodPost, "/v1/users/"+other.ID+"/sessions", `{"client_type":"desktop","lease_seconds":3600}`)
 	waitForLine(t, tab, other, "available")
 	wait(t, tab, `window.recorded.some((text) => text.includes(": Available")) && Notification.shown.length === 1 && Notification.shown[0].endsWith(": Available")`)
 	click(t, tab, "#people button")

@@ -259,7 +259,7 @@ func TestMeDevices(t *testing.T) {
 	u := d.signedOut(t)
 	person := *d
 	person.AccessToken = u.AccessToken
-	person.ask(t, http.MethodPost, "/v1/sessions", `{"client_type":"mobile","client_version":"6.1"}`)
+	person.ask(t, http.MethodPost, "/v1/sessions", `{"client_type":"mobile","client_version":"6.1","lease_seconds":3600}`)
 	tab := browse(t)
 	browserErrors := collectErrors(t, tab)
 	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+u.AccessToken))

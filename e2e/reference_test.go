@@ -73,7 +73,7 @@ func TestSamples(t *testing.T) {
 		u := d.Users[len(users)]
 		users = append(users, u.ID)
 		if !u.SignedIn {
-			d.call(t, "POST", "/v1/users/"+u.ID+"/sessions", `{"client_type":"desktop"}`)
+			d.call(t, "POST", "/v1/users/"+u.ID+"/sessions", `{"client_type":"desktop","lease_seconds":3600}`)
 		}
 	}
 	given, _ := json.Marshal(users)

@@ -70,7 +70,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.SignIn(t.Context(), "grace@example.com", api.SignIn{ClientType: "desktop"}); err != nil {
+	if _, err := r.client.SignIn(t.Context(), "grace@example.com", longSignIn("desktop")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.client.SetZoomStatus(t.Context(), "grace@example.com", "Do_Not_Disturb", 60); err != nil {

@@ -46,7 +46,7 @@ func TestConsumersOverNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the other node runs both", func() bool { return runs(first, "watch") && runs(first, "webhook") })
-	if _, err := first.client.SignIn(t.Context(), made.OwnerID, api.SignIn{ClientType: "desktop"}); err != nil {
+	if _, err := first.client.SignIn(t.Context(), made.OwnerID, longSignIn("desktop")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the watch fires", func() bool {

@@ -105,7 +105,7 @@ func (r *running) deprovision(t *testing.T, provider, name, method, body string)
 	if err := json.Unmarshal([]byte(text), &made); err != nil || status != http.StatusCreated {
 		t.Fatalf("%d %s: %v", status, text, err)
 	}
-	if _, err := r.client.SignIn(t.Context(), made.ID, api.SignIn{ClientType: "desktop"}); err != nil {
+	if _, err := r.client.SignIn(t.Context(), made.ID, longSignIn("desktop")); err != nil {
 		t.Fatal(err)
 	}
 	token := r.createToken(t, made.ID, "presence:read", "session:write").Secret

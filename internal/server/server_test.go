@@ -259,7 +259,7 @@ func TestZoomCalls(t *testing.T) {
 	cfg := settings(t)
 	cfg.MinUpdateInterval = time.Minute
 	r := start(t, cfg, server.Options{})
-	if _, err := r.client.SignIn(t.Context(), "me", api.SignIn{ClientType: "desktop"}); err != nil {
+	if _, err := r.client.SignIn(t.Context(), "me", longSignIn("desktop")); err != nil {
 		t.Fatal(err)
 	}
 	revision, err := r.client.SetZoomStatus(t.Context(), "ada@example.com", "Do_Not_Disturb", 60)

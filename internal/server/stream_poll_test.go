@@ -148,7 +148,7 @@ func TestHidingIsNotSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := u.ID
-		session, err := r.client.SignIn(t.Context(), id, api.SignIn{ClientType: "desktop"})
+		session, err := r.client.SignIn(t.Context(), id, longSignIn("desktop"))
 		if err == nil {
 			err = r.client.SignOut(t.Context(), session.ID)
 		}

@@ -295,9 +295,8 @@ func TestReplacedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hour := 3600
 	for range 32 {
-		if _, err := reloads.SignIn(t.Context(), "me", api.SignIn{ClientType: "web", LeaseSeconds: &hour}); err != nil {
+		if _, err := reloads.SignIn(t.Context(), "me", longSignIn("web")); err != nil {
 			t.Fatal(err)
 		}
 	}

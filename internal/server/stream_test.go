@@ -111,12 +111,18 @@ func (r *running) createUsers(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.client.SignIn(t.Context(), u.ID, api.SignIn{ClientType: "desktop"}); err != nil {
+		if _, err := r.client.SignIn(t.Context(), u.ID, longSignIn("desktop")); err != nil {
 			t.Fatal(err)
 		}
 		ids[i] = u.ID
 	}
 	return ids
+}
+
+// longSignIn is for a session without a connection that outlives the test on any machine.
+func longSignIn(clientType string) api.SignIn {
+	hour := 3600
+	return api.SignIn{ClientType: clientType, LeaseSeconds: &hour}
 }
 
 // A route is a transport for following users.

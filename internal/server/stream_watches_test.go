@@ -27,7 +27,7 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client.SignIn(t.Context(), u.ID, api.SignIn{ClientType: "desktop"}); err != nil {
+	if _, err := r.client.SignIn(t.Context(), u.ID, longSignIn("desktop")); err != nil {
 		t.Fatal(err)
 	}
 	fired := func() bool {

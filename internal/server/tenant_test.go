@@ -188,7 +188,7 @@ func (c *tenant) makeObjects() {
 		c.put("{memberId}", owner, string(u.ID))
 		c.put("{identifier}", owner, string(u.ID))
 		user := "/v1/users/" + string(u.ID)
-		c.put("{session}", owner, c.must("POST", user+"/sessions", c.admin, `{"client_type":"web"}`))
+		c.put("{session}", owner, c.must("POST", user+"/sessions", c.admin, `{"client_type":"web","lease_seconds":3600}`))
 		c.must("PUT", user+"/claims/x", c.admin, `{"source":"app","status":"busy"}`)
 		c.must("PUT", user+"/contacts/"+c.email("owner"), c.admin, `{}`)
 		c.must("PUT", user+"/note", c.admin, `{"text":"secret note of `+name+`"}`)

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -57,7 +56,7 @@ func TestWebhook(t *testing.T) {
 	if status != http.StatusCreated {
 		t.Fatalf("%d %s", status, answer)
 	}
-	if _, err := r.client.SignIn(t.Context(), r.made.OwnerID, api.SignIn{ClientType: "web"}); err != nil {
+	if _, err := r.client.SignIn(t.Context(), r.made.OwnerID, longSignIn("web")); err != nil {
 		t.Fatal(err)
 	}
 	select {

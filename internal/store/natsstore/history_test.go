@@ -141,8 +141,10 @@ func TestGaps(t *testing.T) {
 func TestReadOfMany(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closeAtEnd(t, servers.open(t, servers.options()))
-	const many, callers = 2300, 32
+	o := servers.options()
+	o.Timeout = 5 * waitLimit
+	s := closeAtEnd(t, servers.open(t, o))
+	const many, callers = 1100, 32
 	us := make([]store.User, many)
 	made := make([][]store.Position, many) // each user's versions
 	for i := range us {
