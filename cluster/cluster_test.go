@@ -24,7 +24,7 @@ import (
 // shortTimes are those of the nodes here. A node that the machine does not run for seconds
 // is not declared dead by one that stood still too.
 func shortTimes() membership.Times {
-	return membership.Times{Interval: 100 * time.Millisecond, IsolatedAfter: 5 * time.Second, DeadAfter: 10 * time.Second}
+	return membership.Times{Interval: 100 * time.Millisecond, IsolatedAfter: 10 * time.Second, DeadAfter: 20 * time.Second}
 }
 
 // A cluster is nodes that serve one store.

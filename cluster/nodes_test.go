@@ -240,13 +240,17 @@ func testExpiryAtDeath(c *cluster) {
 		ids = append(ids, user)
 		c.nodes[i%3].signIn(user)
 	}
-	at := time.Now().Add(15 * time.Second)
+	at := time.Now().Add(20 * time.Second)
+	var claims sync.WaitGroup
 	for i, user := range ids {
-		claim := api.SetClaim{Source: "test", Status: api.Busy, Until: api.At(at)}
-		if _, err := c.nodes[i%3].client.SetClaim(t.Context(), user, "c", claim); err != nil {
-			t.Fatal(err)
-		}
+		claims.Go(func() {
+			claim := api.SetClaim{Source: "test", Status: api.Busy, Until: api.At(at)}
+			if _, err := c.nodes[i%3].client.SetClaim(t.Context(), user, "c", claim); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	claims.Wait()
 	time.Sleep(time.Until(at))
 	c.nodes[0].die()
 	for _, user := range ids {
@@ -323,7 +327,7 @@ func oneRequest(ctx context.Context, c *client.Client, user string, write bool) 
 func testIsolated(c *cluster) {
 	t := c.t
 	times := shortTimes()
-	times.DeadAfter *= 2 // like the default times, these leave 15 s to notice the isolation and come back
+	times.DeadAfter = times.IsolatedAfter + 15*time.Second // as long to come back as with the default times
 	for range 3 {
 		c.add(server.Options{NodeTimes: times})
 	}

@@ -142,6 +142,7 @@ func (b *block) script(at ports) string {
 		"make build", "cp "+binary+" porchlight",
 		"127.0.0.1:8080", "127.0.0.1:"+at.api,
 		"127.0.0.1:8081", "127.0.0.1:"+at.admin,
+		`{"client_type":"desktop"}`, `{"client_type":"desktop","lease_seconds":3600}`, // which outlives the page
 		"/var/lib/", `"$page"/lib/`,
 		"/backups/", `"$page"/backups/`,
 		"sudo -u porchlight ", "",

@@ -62,7 +62,7 @@ func TestCSharpOverTLS(t *testing.T) {
 	}
 	bearer := " -H 'Authorization: Bearer " + token.AccessToken + "' -H 'Content-Type: application/json' "
 	ask(served.URL + "/v1/users" + bearer + `-d '{"email":"grace@example.com"}'`)
-	ask(served.URL + "/v1/users/grace@example.com/sessions" + bearer + `-d '{"client_type":"desktop"}'`)
+	ask(served.URL + "/v1/users/grace@example.com/sessions" + bearer + `-d '{"client_type":"desktop","lease_seconds":3600}'`)
 
 	// The program trusts the certificate in Mono's store of the user, which is in the
 	// test's directory.

@@ -64,7 +64,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	for cycle := range cycles {
 		time.Sleep(300*time.Millisecond + rand.N(400*time.Millisecond))
-		awaitCount(ctx, p, &f.acked, f.acked.Load()+300)
+		awaitCount(ctx, p, &f.acked, f.acked.Load()+500)
 		f.cycle(ctx, t, p, cycle%2 == 0)
 	}
 	stop()
@@ -87,9 +87,6 @@ func TestFullDisk(t *testing.T) {
 	p.stop(t)
 	t.Logf("%d cycles: %d changes acknowledged, %d refused, %d reads; 507 after %v at most, writes back after %v at most",
 		cycles, f.acked.Load(), f.refused.Load(), f.reads.Load(), f.refusing, f.back)
-	if f.acked.Load() < 1000 || f.refused.Load() < 100 || f.reads.Load() < 1000 {
-		t.Error("INVALID: too few operations")
-	}
 }
 
 // Limits of a store on a small disk beyond its data.
@@ -181,8 +178,8 @@ func (f *fullDisk) cycle(ctx context.Context, t *testing.T, p *process, atOnce b
 		t.Errorf("PUT note: %v, want a problem %s", err, api.DiskFull.Slug)
 	}
 	time.Sleep(fullFor)
-	awaitCount(ctx, p, &f.refused, refused+30)
-	awaitCount(ctx, p, &f.reads, reads+300)
+	awaitCount(ctx, p, &f.refused, refused+50)
+	awaitCount(ctx, p, &f.reads, reads+500)
 	if began := f.began.time(); began.After(refusing) {
 		t.Errorf("a change was acknowledged that was requested %v after one was refused", began.Sub(refusing))
 	}

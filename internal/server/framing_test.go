@@ -258,7 +258,7 @@ type exchange struct {
 }
 
 // exchangeTimeout is far more than an exchange takes.
-const exchangeTimeout = 15 * time.Second
+const exchangeTimeout = 2 * time.Minute
 
 // exchange connects to the server.
 func (r *running) exchange(t *testing.T) *exchange {

@@ -64,7 +64,7 @@ const (
 	idleClientEnv   = "TEST_IDLE_CLIENT"
 	idleRequestEnv  = "TEST_IDLE_REQUEST"
 	idleConnsEnv    = "TEST_IDLE_CONNECTIONS"
-	idleClientLimit = 3 * time.Minute
+	idleClientLimit = 10 * time.Minute
 )
 
 // An idleProcess is the client's process. It says what it has done in lines, and does the

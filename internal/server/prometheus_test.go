@@ -190,7 +190,7 @@ type prometheusServer struct {
 	http *http.Client
 }
 
-const prometheusConfig = `global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+const prometheusConfig = `global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}
 rule_files: [%s]
 scrape_configs:
   - job_name: porchlight
@@ -308,7 +308,7 @@ func (p prometheusServer) checkQueries(t *testing.T, engine string) {
 // eventually waits until ok returns true, and reports why it does not.
 func (p prometheusServer) eventually(t *testing.T, report func(), ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(250 * time.Millisecond) {
+	for end := time.Now().Add(4 * waitLimit); !ok(); time.Sleep(250 * time.Millisecond) {
 		if time.Now().After(end) {
 			report()
 			t.FailNow()

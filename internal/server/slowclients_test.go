@@ -75,9 +75,9 @@ func (e *exchange) waitForEnd() error {
 // Limits that a test awaits. They hold for its good client too, and for the TLS handshakes of all
 // at once, which a busy machine delays.
 const (
-	slowHead = 3 * time.Second
-	slowBody = 4 * time.Second
-	slowIdle = 5 * time.Second
+	slowHead = 8 * time.Second
+	slowBody = 9 * time.Second
+	slowIdle = 10 * time.Second
 )
 
 func shortTimeouts(_ *config.Config, opts *server.Options) {

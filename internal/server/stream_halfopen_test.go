@@ -163,7 +163,7 @@ func TestHalfOpen(t *testing.T) {
 		}
 		return at
 	}
-	eventually(t, "the session is in its grace period", func() bool { return !ends().IsZero() && ends().Sub(lost) < publish.Grace+2*time.Second })
+	eventually(t, "the session is in its grace period", func() bool { return !ends().IsZero() && ends().Sub(lost) < publish.Grace+waitLimit })
 	if grace := ends().Sub(soonest); grace < publish.Grace-3*time.Second {
 		t.Errorf("the session expires %v after the loss could be detected", grace)
 	}

@@ -514,9 +514,16 @@ func openThroughProxy(t *testing.T, servers *cluster, wait time.Duration) (*nats
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
 	o := servers.options()
 	o.Timeout = wait
-	s, err := natsstore.Open(t.Context(), p.url(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, p
+	return openSoon(t, p.url(), o), p
+}
+
+// openSoon opens a store whose Timeout may be too short for that on a busy machine.
+func openSoon(t *testing.T, url string, o natsstore.Options) (s *natsstore.Store) {
+	t.Helper()
+	waitFor(t, "an open store", func() bool {
+		var err error
+		s, err = natsstore.Open(t.Context(), url, o)
+		return err == nil
+	})
+	return s
 }

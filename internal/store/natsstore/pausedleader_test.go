@@ -75,12 +75,7 @@ func TestStrongReadPausedLeader(t *testing.T) {
 	o := natsstore.Options{Replicas: 3, SystemURL: systemURL, Logger: slog.New(slog.DiscardHandler)}
 	var nodes []*natsstore.Store
 	for range 2 {
-		var s *natsstore.Store
-		waitFor(t, "an open store", func() (ok bool) {
-			var err error
-			s, err = natsstore.Open(t.Context(), url, o)
-			return err == nil
-		})
+		s := openSoon(t, url, o)
 		defer closeStore(t, s)
 		nodes = append(nodes, s)
 	}
@@ -118,7 +113,7 @@ func TestStrongReadPausedLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	was := right
-	waitFor(t, "reads after the leader went on", func() bool { round(); return right > was+200 })
+	waitFor(t, "reads after the leader went on", func() bool { round(); return right > was+50 })
 	t.Logf("paused %s: 50 reads took %v; %d were refused", name, took, refused)
 	if took < time.Second {
 		t.Errorf("invalid: without the leader, 50 reads took only %v", took)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
 // TestWatchOverLostConnections: while this node is disconnected, or gets no responses,
@@ -23,10 +22,7 @@ func TestWatchOverLostConnections(t *testing.T) {
 	o := servers.options()
 	o.Timeout = 2 * time.Second
 	o.Logger = slog.New(slog.DiscardHandler)
-	s, err := natsstore.Open(t.Context(), p.url(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSoon(t, p.url(), o)
 	closeAtEnd(t, s)
 	other := closeAtEnd(t, servers.open(t, servers.options()))
 
@@ -77,6 +73,7 @@ func TestWatchOverLostConnections(t *testing.T) {
 		}
 		var records []store.Record
 		waitFor(t, "a response after the cut", func() bool {
+			var err error
 			records, _, err = s.Read(t.Context(), []store.User{userNamed("hot")}, store.Freshness{})
 			return err == nil
 		})
