@@ -150,7 +150,7 @@ func (s *Stream) UnfollowAudiences(dropped []Audience) {
 // dropAudiences implements UnfollowAudiences for a caller that holds s.following.
 func (s *Stream) dropAudiences(dropped []Audience) {
 	a := s.followedAudiences()
-	if a == nil {
+	if a == nil || len(dropped) == 0 {
 		return
 	}
 	s.removeEdgesFor(s.withoutAudiences(a.roster, dropped), byMember)

@@ -71,12 +71,11 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 			return err
 		}
 	}
-	if len(f.Audiences) == 0 {
-		return l.run(ctx)
-	}
-	added, err := l.addMembers(ctx, f.Audiences)
-	if err != nil {
-		return err
+	var added []Audience
+	if len(f.Audiences) > 0 {
+		if added, err = l.addMembers(ctx, f.Audiences); err != nil {
+			return err
+		}
 	}
 	l.dropFollowedFromGone()
 	if err := l.run(ctx); err != nil {
