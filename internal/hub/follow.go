@@ -134,7 +134,8 @@ type wanted struct {
 	id      presence.UserID
 	resumes bool // only if it changed since from
 	reasons followReasons
-	queued  bool // a change was in the queue, and is part of the answer
+	added   followReasons // those of reasons that are new
+	queued  bool          // a change was in the queue, and is part of the answer
 }
 
 // merge merges users that are wanted twice.
@@ -220,6 +221,7 @@ func (l *followJob) addEdges() error {
 			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
+		w.added = w.reasons &^ e.reasons
 		e.reasons |= w.reasons
 		w.queued = s.deferChanges(e)
 		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
@@ -331,8 +333,8 @@ func (l *followJob) awaitDelivery(ctx context.Context) {
 	_ = l.stream.hub.at.await(ctx, newest) // otherwise some may be sent again
 }
 
-// abort removes the edges that this Follow added, and releases the changes that the
-// others deferred.
+// abort removes the edges and the reasons that this Follow added, and releases the changes
+// that the other edges deferred, as far as the viewer sees them.
 func (l *followJob) abort() {
 	s := l.stream
 	var ids []presence.UserID
@@ -345,10 +347,15 @@ func (l *followJob) abort() {
 		if e == nil || s.ended {
 			continue
 		}
+		w := &l.wanted[i]
 		e.loading = false
+		e.reasons &^= w.added
 		if v := e.pending; v != nil {
 			e.pending = nil
-			s.enqueueView(e, v)
+			if w.queued || v.isNews(e) {
+				e.deleted = v.deleted()
+				s.enqueueView(e, v)
+			}
 		}
 	}
 	s.mu.Unlock()

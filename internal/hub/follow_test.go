@@ -1,11 +1,13 @@
 package hub_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // followContacts follows the owner's contacts.
@@ -36,5 +38,56 @@ func TestFormerContactFollowedByName(t *testing.T) {
 		n.want(sink, "[gone[] unknown[] partial=true] [gone[] unknown[] partial=true] ")
 		n.applyEvents("bob", setStatus(presence.Busy, ""))
 		n.want(sink, "bob:busy ")
+	})
+}
+
+// failFollow has a Follow fail because of the store, and answers it as the API does.
+func (n *node) failFollow(s *hub.Stream, f hub.Follow) {
+	n.Helper()
+	n.reads.err = store.ErrUnavailable
+	if err := s.Follow(n.Context(), f); !errors.Is(err, store.ErrUnavailable) {
+		n.Errorf("a Follow without the store: %v", err)
+	}
+	n.reads.err = nil
+	s.Send(hub.Message{Event: testEvent{Type: "error"}, Answers: true})
+}
+
+// TestChangeDuringFailedFollow: a change that is committed while a Follow of the same user
+// fails is delivered, unless the viewer may not see it.
+func TestChangeDuringFailedFollow(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.applyEvents("bob", desktop, presence.SetVisibility{Everyone: presence.VisibilityOffline})
+		n.applyEvents("carol", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob", "carol", "dave")
+		n.want(sink, "[bob:offline carol:available dave:offline gone[] unknown[] partial=false] ")
+		n.reads.afterRead = func() {
+			n.reads.afterRead = nil
+			n.applyEvents("bob", setStatus(presence.Busy, "secret"))
+			n.applyEvents("carol", setStatus(presence.Busy, ""))
+			n.applyEvents("dave", presence.SetUserState{State: presence.UserDeleted})
+			synctest.Wait()
+		}
+		n.failFollow(s, hub.Follow{Users: []hub.NamedUser{{ID: "bob"}, {ID: "carol"}, {ID: "dave"}}})
+		n.want(sink, "carol:busy dave:offline gone davedeleted error  ")
+	})
+}
+
+// TestFailedFollowIsNoReason: a Follow that failed is no reason to follow users who were
+// followed before.
+func TestFailedFollowIsNoReason(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.applyEvents("bob", desktop)
+		n.contacts["alice"] = hub.ContactList{Gen: 1, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}}}
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob")
+		sink.takeFrames()
+		n.failFollow(s, hub.Follow{Contacts: true})
+		s.Unfollow([]presence.UserID{"bob"})
+		n.applyEvents("bob", setStatus(presence.Busy, ""))
+		n.want(sink, "error  ")
+		if s.Follows("bob") {
+			n.Error("bob is still followed")
+		}
 	})
 }

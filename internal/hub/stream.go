@@ -179,6 +179,11 @@ func (c *change) viewFor(viewer view.Viewer) *changeView {
 
 func (c *change) deleted() bool { return c.record.State.UserState == presence.UserDeleted }
 
+// isNews reports whether the viewer sees anything of the change that was not queued for e.
+func (v *changeView) isNews(e *edge) bool {
+	return v.seen.Presence.Revision > e.seen || v.deleted()
+}
+
 // enqueue queues a change for e, if the stream's viewer sees any of it, and reports
 // whether the stream has to be flushed.
 func (s *Stream) enqueue(e *edge, c *change) bool {
@@ -191,7 +196,7 @@ func (s *Stream) enqueue(e *edge, c *change) bool {
 		}
 		return false
 	}
-	if v.seen.Presence.Revision <= e.seen && !c.deleted() {
+	if !v.isNews(e) {
 		return false
 	}
 	e.deleted = c.deleted()
