@@ -125,17 +125,17 @@ type followJob struct {
 	answer   Snapshot // whole, before it is cut into parts
 
 	edges   []*edge // for each of wanted; their changes are deferred meanwhile
-	fresh   []bool  // likewise: whether it was made for this
 	records map[presence.UserID]*store.Record
 	unknown *Cursor // from before some users were found not to exist; nil: all do
 }
 
 type wanted struct {
-	id      presence.UserID
-	resumes bool // only if it changed since from
-	reasons followReasons
-	added   followReasons // those of reasons that are new
-	queued  bool          // a change was in the queue, and is part of the answer
+	id       presence.UserID
+	resumes  bool // only if it changed since from
+	reasons  followReasons
+	added    followReasons // those of reasons that are new
+	followed bool          // before this Follow
+	queued   bool          // a change was in the queue, and is part of the answer
 }
 
 // merge merges users that are wanted twice.
@@ -221,10 +221,11 @@ func (l *followJob) addEdges() error {
 			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
+		w.followed = found
 		w.added = w.reasons &^ e.reasons
 		e.reasons |= w.reasons
 		w.queued = s.deferChanges(e)
-		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
+		l.edges = append(l.edges, e)
 	}
 	return nil
 }
@@ -299,10 +300,14 @@ func (l *followJob) dropUnknown(ctx context.Context, before *Cursor) error {
 	return nil
 }
 
-// addUnknown reports a user who does not exist as unknown, unless the user is only a
-// member of an audience: the client did not name that user.
+// addUnknown reports a user who does not exist as unknown. The client did not name a user
+// who is only a member of an audience: it is told that the user is gone, if it follows the
+// user already.
 func (l *followJob) addUnknown(w wanted) {
 	if w.reasons == byMember {
+		if w.followed {
+			l.answer.Gone = append(l.answer.Gone, w.id)
+		}
 		return
 	}
 	names := l.answer.Names[w.id]
@@ -340,14 +345,14 @@ func (l *followJob) abort() {
 	var ids []presence.UserID
 	s.mu.Lock()
 	for i, e := range l.edges {
-		if e != nil && l.fresh[i] {
-			ids = append(ids, e.target.user.ID)
+		w := &l.wanted[i]
+		if e != nil && !w.followed {
+			ids = append(ids, w.id)
 			continue
 		}
 		if e == nil || s.ended {
 			continue
 		}
-		w := &l.wanted[i]
 		e.loading = false
 		e.reasons &^= w.added
 		if v := e.pending; v != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
@@ -90,4 +91,47 @@ func TestFailedFollowIsNoReason(t *testing.T) {
 			n.Error("bob is still followed")
 		}
 	})
+}
+
+// TestDeletedDuringFollowOfMembers: a client that follows a user by name learns that the
+// user was deleted, even while it follows an audience that the user is in, or joins.
+func TestDeletedDuringFollowOfMembers(t *testing.T) {
+	for name, follow := range map[string]func(n *node, s *hub.Stream, during func()){
+		"follow": func(n *node, s *hub.Stream, during func()) {
+			n.setGroups("a", "bob", "support")
+			synctest.Wait()
+			reads := 0
+			n.reads.afterRead = func() {
+				if reads++; reads == 2 { // the first is of the roster
+					during()
+				}
+			}
+			n.followAudiences(s, "", support)
+		},
+		"join": func(n *node, s *hub.Stream, during func()) {
+			n.followAudiences(s, "", support)
+			n.reads.afterRead = func() { n.reads.afterRead = nil; during() }
+			n.setGroups("a", "bob", "support")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(n *node) {
+				n.applyEvents("bob", desktop)
+				s, sink := n.open("alice")
+				n.follow(s, "", "bob")
+				follow(n, s, func() {
+					n.applyEvents("bob", presence.SetUserState{State: presence.UserDeleted})
+					time.Sleep(time.Millisecond)
+				})
+				time.Sleep(time.Second)
+				frames := sink.takeFrames()
+				for i := range frames {
+					frames[i].Partial = true // the answers are of different users
+				}
+				if got := followed(frames); got != "[]" || s.Follows("bob") {
+					t.Errorf("the client knows %s: %s", got, formatFrames(frames))
+				}
+			})
+		})
+	}
 }
