@@ -2,6 +2,8 @@ package hub_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,4 +136,31 @@ func TestDeletedDuringFollowOfMembers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFollowOfManyLongNotes: an answer of any size is sent to a client that has read what
+// came before, and what comes during that does not end the stream.
+func TestFollowOfManyLongNotes(t *testing.T) {
+	bubble(t, func(n *node) {
+		const users = 4000
+		note := strings.Repeat("\U0001F600", presence.MaxNoteRunes)
+		for i := range users {
+			id := presence.UserID(fmt.Sprint("u", i))
+			n.members[store.User{Account: "a", ID: id}] = hub.Member{User: id, Active: true}
+			n.applyEvents(id, desktop, setStatus(presence.Busy, note))
+		}
+		s, sink := n.open("alice")
+		sink.block()
+		n.followAudiences(s, "", everyone)
+		s.Send(hub.Message{Event: hub.Ping{}})
+		synctest.Wait()
+		sink.release()
+		received := 0
+		for _, f := range sink.takeFrames() {
+			received += len(f.Presences)
+		}
+		if ends := sink.ends(); received != users || len(ends) > 0 {
+			t.Errorf("%d of %d users, and the stream ended with %v", received, users, ends)
+		}
+	})
 }

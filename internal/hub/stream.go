@@ -92,6 +92,7 @@ type Stream struct {
 	queue        []item
 	queued       int          // of the queue, those that are not superseded
 	messageBytes int          // of messages in it
+	largestBytes int          // of those that were queued together, since there were none
 	contacts     *ContactList // nil: not followed
 	sentContacts *ContactList // of contacts, what has been written: the cursor's
 	audiences    *audiences   // nil: none is followed
@@ -239,8 +240,8 @@ func (s *Stream) compact() {
 }
 
 // Backpressure: a client with more than maxUnread bytes of unread messages gets no
-// further answer before it has read some, and one with maxMessages bytes is
-// disconnected. The largest answer has 2 MB.
+// further answer before it has read some, and one with maxMessages bytes besides the largest
+// answer is disconnected. An answer of 10,000 users has 2 MB, or 13 MB with the longest notes.
 const (
 	maxUnread   = 256 << 10
 	maxMessages = 4 << 20
@@ -289,12 +290,14 @@ func (s *Stream) enqueueMessages(messages []Message) (full bool) {
 	if s.ended {
 		return false
 	}
+	before := s.messageBytes
 	for i := range messages {
 		s.queue = append(s.queue, item{message: &messages[i]})
 		s.queued++
 		s.messageBytes += messages[i].cost()
 	}
-	return s.messageBytes > maxMessages
+	s.largestBytes = max(s.largestBytes, s.messageBytes-before)
+	return s.messageBytes > maxMessages+s.largestBytes
 }
 
 // maxBatch bounds how many bytes are encoded from a queue at once. The rest stays
@@ -332,7 +335,9 @@ func (s *Stream) appendQueued(b []byte) []byte {
 const keptQueue = 8
 
 func (s *Stream) appendMessage(b []byte, m *Message, contacts *ContactList) []byte {
-	s.messageBytes -= m.cost()
+	if s.messageBytes -= m.cost(); s.messageBytes == 0 {
+		s.largestBytes = 0
+	}
 	if contacts != nil {
 		s.sentContacts = contacts
 	}
@@ -487,7 +492,7 @@ func (s *Stream) discardQueue() {
 			e.pending, e.slot, e.coalesced = nil, noSlot, false
 		}
 	}
-	s.queue, s.queued, s.messageBytes = nil, 0, 0
+	s.queue, s.queued, s.messageBytes, s.largestBytes = nil, 0, 0, 0
 }
 
 // TakesBroadcasts reports whether what Hub.Broadcast sends reaches the client.
