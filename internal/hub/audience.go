@@ -224,13 +224,7 @@ func (s *Stream) catchUp(ctx context.Context) {
 		return
 	}
 	l := &followJob{stream: s, answer: Snapshot{Partial: true}}
-	err := l.replace(ctx, joined, left, byMember)
-	switch {
-	case errors.As(err, new(*presence.LimitError)):
-		s.End(CloseTooMany, 0)
-	case err != nil:
-		s.End(CloseUnavailable, retryWithin(sweepEvery))
-	}
+	s.endAfter(l.replace(ctx, joined, left, byMember))
 }
 
 // takeMemberChanges compares the edges with the roster. It reports false if there is

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -250,7 +251,15 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 		removed = append(removed, Gone{User: id, Reason: GoneContactRemoved})
 	}
 	s.Expect()
-	if err := l.replace(ctx, usersOf(list.less(before)), removed, byContact); err != nil {
+	s.endAfter(l.replace(ctx, usersOf(list.less(before)), removed, byContact))
+}
+
+// endAfter ends the stream if it could not follow users who were added, because of err.
+func (s *Stream) endAfter(err error) {
+	switch {
+	case errors.As(err, new(*presence.LimitError)):
+		s.End(CloseTooMany, 0)
+	case err != nil:
 		s.End(CloseUnavailable, retryWithin(sweepEvery))
 	}
 }

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,27 @@ func TestFollowOfManyLongNotes(t *testing.T) {
 		}
 		if ends := sink.ends(); received != users || len(ends) > 0 {
 			t.Errorf("%d of %d users, and the stream ended with %v", received, users, ends)
+		}
+	})
+}
+
+// TestTooManyContacts: a stream whose owner's contacts grow past what a stream may follow
+// ends with the code that tells the client not to reconnect.
+func TestTooManyContacts(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		n.followContacts(s, "")
+		ids := make([]presence.UserID, hub.MaxFollowed)
+		for i := range ids {
+			ids[i] = presence.UserID(fmt.Sprint("u", i))
+		}
+		n.follow(s, "", ids...)
+		n.mu.Lock()
+		n.contacts["alice"] = hub.ContactList{Gen: 1, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}}}
+		n.mu.Unlock()
+		n.hub.ContactsChanged("a", "alice")
+		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseTooMany}) {
+			t.Errorf("ended with %v", got)
 		}
 	})
 }

@@ -63,7 +63,7 @@ const (
 	CloseSilent
 	CloseUnauthorized
 	CloseTooFast
-	CloseTooMany   // the audience has grown past MaxFollowed
+	CloseTooMany   // the audience or the contacts have grown past MaxFollowed
 	CloseSuspended // the account is suspended
 	CloseIsolated  // this node cannot reach the store; another one may
 )
