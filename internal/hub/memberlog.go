@@ -209,11 +209,12 @@ func (l *followJob) membersSince(ctx context.Context, r *roster) (*sinceCursor, 
 	return &sinceCursor{changes, noted}, err
 }
 
-// covers reports whether the roster has all changes since the cursor of a Follow, which is so
-// for cursors of its own hub only: another hub may have read the directory before a member's
-// change, and this one after it, both for the same position. The caller holds r.mu.
+// covers reports whether the roster has all changes since the cursor of a Follow. That is so
+// only for cursors that were issued while there was this roster: another one may have read the
+// directory before a member's change, and this one after it, both for the same position. So
+// may an earlier one of this hub, if nothing was committed between them. The caller holds r.mu.
 func (r *roster) covers(l *followJob) bool {
-	return l.from.Hub == l.stream.hub.id && l.from.At >= r.floor
+	return l.from.Hub == l.stream.hub.id && l.from.At > r.floor
 }
 
 // affects reports whether the change is one of members of audiences.

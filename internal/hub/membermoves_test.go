@@ -235,3 +235,27 @@ func TestMemberLeftBetweenTwoReads(t *testing.T) {
 		}
 	})
 }
+
+// TestMemberJoinedBetweenTwoRosters: a member who is in the directory but not yet in the log
+// when a roster is loaded once more is sent to a client that resumes, even if nothing was
+// committed since its cursor.
+func TestMemberJoinedBetweenTwoRosters(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.setGroups("a", "bob", "support")
+		n.setGroups("a", "dave")
+		synctest.Wait()
+		s, sink := n.open("alice")
+		n.followAudiences(s, "", support)
+		frames := sink.takeFrames()
+		s.End(hub.CloseGone, 0)
+		n.writeGroups("a", "dave", "support")
+		time.Sleep(4 * time.Minute) // the roster is dropped
+		s, sink = n.open("alice")
+		n.followAudiences(s, frames[0].Cursor, support)
+		n.logGroups("a", "dave")
+		time.Sleep(time.Second)
+		if got := followed(append(frames, sink.takeFrames()...)); got != "[bob dave]" {
+			t.Errorf("the client knows %s", got)
+		}
+	})
+}
