@@ -96,6 +96,10 @@ func (m *memberLog) extend(ctx context.Context, at store.Position) error {
 	}
 	m.dropOld()
 	newer, upTo, err := m.scan(ctx, m.upTo, 0)
+	if m.upTo < at && errors.Is(err, errMembersUnknown) { // perhaps only because of what is before at
+		m.after, m.upTo, m.changes = at, at, nil
+		newer, upTo, err = m.scan(ctx, at, 0)
+	}
 	if m.read = err == nil; err != nil {
 		return err
 	}
