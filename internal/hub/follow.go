@@ -208,6 +208,9 @@ func (l *followJob) addEdges() error {
 		}
 	}
 	if len(s.edges)+fresh > MaxFollowed {
+		s.edges = slices.DeleteFunc(s.edges, (*edge).isOver)
+	}
+	if len(s.edges)+fresh > MaxFollowed {
 		return errTooManyFollowed()
 	}
 	if fresh > 0 {

@@ -186,3 +186,27 @@ func TestTooManyContacts(t *testing.T) {
 		}
 	})
 }
+
+// TestDeletedAreNotCounted: a user who was deleted is not followed any more, so a stream at
+// its limit can follow another one.
+func TestDeletedAreNotCounted(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		ids := make([]presence.UserID, hub.MaxFollowed)
+		for i := range ids {
+			ids[i] = presence.UserID(fmt.Sprint("u", i))
+		}
+		n.follow(s, "", ids...)
+		sink.takeFrames()
+		n.applyEvents("u7", desktop)
+		n.want(sink, "u7:available ")
+		n.applyEvents("u7", presence.SetUserState{State: presence.UserDeleted})
+		n.want(sink, "u7:offline gone u7deleted ")
+		n.applyEvents("bob", desktop)
+		n.follow(s, "", "bob")
+		n.want(sink, "[bob:available gone[] unknown[] partial=false] ")
+		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "carol"}}}); err == nil {
+			t.Error("the stream follows one too many")
+		}
+	})
+}

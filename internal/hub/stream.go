@@ -132,6 +132,13 @@ type edge struct {
 	reasons   followReasons
 }
 
+// isOver reports whether the client named the user and has been sent that the user was
+// deleted. The hub's index has no such edge. Contacts and members have theirs removed when the
+// directory says so.
+func (e *edge) isOver() bool {
+	return e.deleted && e.slot == noSlot && !e.loading && e.reasons == byName
+}
+
 // followReasons is the set of reasons why a stream follows a user. The stream unfollows a
 // user when it is empty.
 type followReasons uint8
