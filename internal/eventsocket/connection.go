@@ -52,14 +52,14 @@ type connection struct {
 
 // start serves the connection in the background.
 func (c *connection) start(ctx context.Context, a Attachment) {
-	added := c.sockets.add(c)
-	if !added {
-		c.end(Draining)
+	refused := c.sockets.add(c)
+	if refused != nil {
+		c.end(refused)
 	}
 	go func() {
 		c.run(ctx, a)
 		c.release()
-		if added {
+		if refused == nil {
 			c.sockets.remove(c)
 		}
 	}()

@@ -217,19 +217,22 @@ func (s *Sockets) Drain(ctx context.Context) {
 	}
 }
 
-// add registers a connection, and reports whether the server still accepts any.
-func (s *Sockets) add(c *connection) bool {
+// add registers a connection, or reports why the server accepts none.
+func (s *Sockets) add(c *connection) (refused error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || s.suspended {
-		return false
+	switch {
+	case s.draining:
+		return Draining
+	case s.suspended:
+		return Isolated
 	}
 	if s.open == nil {
 		s.open = make(map[*connection]struct{})
 	}
 	s.open[c] = struct{}{}
 	s.running.Add(1)
-	return true
+	return nil
 }
 
 func (s *Sockets) remove(c *connection) {

@@ -32,6 +32,7 @@ type fixture struct {
 	Sockets
 	http        *http.Client
 	attachments chan *attachment
+	attached    func() // called after each attach, if not nil
 
 	mu      sync.Mutex
 	revoked error
@@ -72,6 +73,9 @@ func (f *fixture) attach(ctx context.Context, send Send) (Attachment, error) {
 	a := &attachment{send: send}
 	a.ctx, a.cancel = context.WithCancelCause(ctx)
 	f.attachments <- a
+	if f.attached != nil {
+		f.attached()
+	}
 	return a, nil
 }
 
@@ -464,6 +468,20 @@ func TestHandshakes(t *testing.T) {
 			f.refused = nil
 			f.mu.Unlock()
 		}
+	})
+}
+
+// TestSuspendedWhileOpening: a connection that opens when the server finds that it cannot reach
+// its store ends with that reason.
+func TestSuspendedWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.attached = f.Suspend
+		ws, _, err := websocket.Dial(t.Context(), "ws://server/", &websocket.DialOptions{HTTPClient: f.http})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.wantEnd(ws, codeOf(Isolated), time.Second)
 	})
 }
 
