@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -229,6 +230,47 @@ func TestHidingIsNotObservable(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestHidingIsNotObservableElsewhere: nor can the watcher tell on another node, where whoever
+// has changed within a minute before the cursor is sent again.
+func TestHidingIsNotObservableElsewhere(t *testing.T) {
+	for _, ago := range []time.Duration{10 * time.Second, 2 * time.Minute} {
+		var received []string
+		for name, change := range map[string]struct{ offline, later presence.Event }{
+			"is offline":             {presence.SignOut{Session: "s"}, nil},
+			"hides":                  {presence.SetVisibility{Everyone: presence.VisibilityOffline}, setStatus(presence.Busy, "x")},
+			"hides from a third":     {presence.SignOut{Session: "s"}, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"dave": presence.VisibilityOffline}}},
+			"hides and does nothing": {presence.SetVisibility{Everyone: presence.VisibilityOffline}, nil},
+		} {
+			t.Run(name, func(t *testing.T) {
+				bubble(t, func(n *node) {
+					other := n.behind(func() time.Duration { return 0 }, 0)
+					signIn := desktop
+					signIn.Lease = 30 * time.Minute
+					n.applyEvents("bob", signIn)
+					n.applyEvents("bob", change.offline)
+					time.Sleep(ago)
+					n.applyEvents("erin", signIn)
+					synctest.Wait()
+					s, sink := n.open("carol")
+					n.follow(s, "", "bob")
+					cursor := sink.takeFrames()[0].Cursor
+					s.End(hub.CloseGone, 0)
+					if change.later != nil {
+						n.applyEvents("bob", change.later)
+					}
+					synctest.Wait()
+					s, sink = other.open("carol")
+					other.follow(s, cursor, "bob")
+					received = append(received, formatFrames(sink.takeFrames()))
+				})
+			})
+		}
+		if slices.Sort(received); received[0] != received[len(received)-1] {
+			t.Errorf("%v after bob was seen to go offline, the watcher is sent one of %q", ago, received)
+		}
 	}
 }
 

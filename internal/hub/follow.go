@@ -475,17 +475,28 @@ func (l *followJob) addView(e *edge, w wanted) bool {
 // certainly has. Commits that changed something else do not count. If the cursor is of
 // another hub, or too old, the view's own revision time decides.
 func (l *followJob) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
+	newer := r.At > l.from.At
 	switch {
-	case r.At <= l.from.At || p.Revision == 0:
+	case p.Revision == 0 || !newer && !l.mayHide(r, p):
 		return false, false
-	case p.Revision == r.State.Revision:
+	case newer && p.Revision == r.State.Revision:
 		return true, true
-	case l.from.Hub == l.stream.hub.id:
-		if after, known := l.stream.hub.recent.since(r, p.Revision, l.from.At); known {
+	}
+	if recent := l.stream.hub.recent; l.from.Hub == l.stream.hub.id && recent.reaches(l.from.At) {
+		if !newer {
+			return false, false
+		}
+		if after, known := recent.since(r, p.Revision, l.from.At); known {
 			return after, after
 		}
 	}
 	return int64(p.Revision/1e6) >= l.from.Second-margin, false
+}
+
+// mayHide reports whether the user looks offline to a viewer who cannot tell whether that is so.
+// The record's position does not count then: it moves with the changes of a user who hides.
+func (l *followJob) mayHide(r *store.Record, p *presence.Presence) bool {
+	return p.Status == presence.Offline && !l.stream.viewer.Watcher(r.User.ID).Truth
 }
 
 // Unfollow stops following users by name. Those that are followed for another reason stay.
