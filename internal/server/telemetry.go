@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"porchlight.dev/porchlight/internal/telemetry"
 )
@@ -17,14 +16,14 @@ func (s *Server) newTelemetry() error {
 		if err != nil {
 			return fmt.Errorf("otlp-headers-file %s cannot be read: %w", file, err)
 		}
-		headers = strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", ",")
+		headers = string(text)
 	}
 	made, err := telemetry.New(telemetry.Options{
 		Endpoint: s.config.OTLPEndpoint, Headers: headers, Sample: s.config.TraceShare(), Version: Version(), Getenv: s.opts.Getenv,
 		Now: s.opts.Clock, Log: s.log, Metrics: s.metrics,
 	})
 	if err != nil {
-		return fmt.Errorf("telemetry cannot be sent: %w; correct otlp-endpoint or the variable", err)
+		return fmt.Errorf("telemetry cannot be sent: %w; correct otlp-endpoint, otlp-headers-file or the variable", err)
 	}
 	s.telemetry = made
 	s.metrics.MustRegister(newTelemetryCollector(made.Stats))

@@ -131,7 +131,7 @@ func newCollector(o *Options, signal string) (*collector, error) {
 	if protocol := get("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q: only http/protobuf is supported", protocol)
 	}
-	header, err := parseHeaders(strings.Join([]string{get("HEADERS"), o.Headers}, ","))
+	header, err := parseHeaders(o.Headers, get("HEADERS"))
 	if err != nil {
 		return nil, err
 	}
@@ -164,19 +164,37 @@ func trusting(file string) (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
-// parseHeaders reads NAME=VALUE,… with values that are percent-encoded.
-func parseHeaders(text string) (http.Header, error) {
+// parseHeaders reads the headers of otlp-headers-file, a NAME=VALUE in each line, and those of
+// the standard variable, which take precedence: NAME=VALUE,… with values that are
+// percent-encoded.
+func parseHeaders(lines, variable string) (http.Header, error) {
 	header := make(http.Header)
-	for pair := range strings.SplitSeq(text, ",") {
+	for line := range strings.Lines(lines) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		name, value, ok := cutHeader(line)
+		if !ok {
+			return nil, errors.New("otlp-headers-file cannot be read: expected a NAME=VALUE in each line")
+		}
+		header.Set(name, value)
+	}
+	for pair := range strings.SplitSeq(variable, ",") {
 		if pair = strings.TrimSpace(pair); pair == "" {
 			continue
 		}
-		name, value, ok := strings.Cut(pair, "=")
-		value, err := url.PathUnescape(strings.TrimSpace(value))
-		if !ok || err != nil || strings.TrimSpace(name) == "" {
-			return nil, errors.New("the headers for telemetry cannot be read: expected NAME=VALUE, separated by commas")
+		name, value, ok := cutHeader(pair)
+		value, err := url.PathUnescape(value)
+		if !ok || err != nil {
+			return nil, errors.New("OTEL_EXPORTER_OTLP_HEADERS cannot be read: expected NAME=VALUE, separated by commas")
 		}
-		header.Set(strings.TrimSpace(name), value)
+		header.Set(name, value)
 	}
 	return header, nil
+}
+
+func cutHeader(text string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(text, "=")
+	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+	return name, value, ok && name != ""
 }

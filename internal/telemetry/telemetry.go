@@ -18,7 +18,7 @@ import (
 // Endpoint and Sample where both are given.
 type Options struct {
 	Endpoint string  // base URL of the collector; "": none
-	Headers  string  // for the collector: NAME=VALUE,…
+	Headers  string  // for the collector: NAME=VALUE in each line
 	Sample   float64 // the share of requests to trace, of those that belong to no trace
 	Version  string  // of the server
 	// Getenv reads the variables OTEL_…; nil: there are none.

@@ -124,3 +124,45 @@ func TestRedirectOfCollector(t *testing.T) {
 		t.Errorf("%d requests followed the redirect; %+v", strayed.Load(), stats)
 	}
 }
+
+// TestHeaders: the standard variables take precedence over the file, whose lines are taken as
+// they are.
+func TestHeaders(t *testing.T) {
+	for name, row := range map[string]struct {
+		file, variable, signal string
+		want                   string // of X-Key
+	}{
+		"file":               {file: "x-other=1\nx-key=file", want: "file"},
+		"variable":           {variable: "x-key=of%20all", want: "of all"},
+		"variable over file": {file: "X-Key=file", variable: "x-key=all", want: "all"},
+		"signal over file":   {file: "X-Key=file", variable: "x-key=all", signal: "x-key=traces", want: "traces"},
+		"comma in a line":    {file: "x-key=a, b=c\n", want: "a, b=c"},
+		"percent in a line":  {file: "x-key=100%41%\r\n\n", want: "100%41%"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent := make(chan string, 1)
+			collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				sent <- r.Header.Get("X-Key")
+			}))
+			defer collector.Close()
+			made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Headers: row.file, Getenv: func(name string) string {
+				return map[string]string{
+					"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_HEADERS": row.variable, "OTEL_EXPORTER_OTLP_TRACES_HEADERS": row.signal,
+				}[name]
+			}})
+			made.Tracer.Serve("GET", sampled, nil, time.Now()).End()
+			ended, end := context.WithCancel(t.Context())
+			end()
+			if err := made.Run(ended); err != nil {
+				t.Fatal(err)
+			}
+			if stats := made.Stats(); stats.Sent != 1 {
+				t.Fatalf("the span was not sent: %+v", stats)
+			}
+			if got := <-sent; got != row.want {
+				t.Errorf("X-Key is %q, want %q", got, row.want)
+			}
+		})
+	}
+}
