@@ -33,7 +33,12 @@ type Backup struct {
 	// To, unless it is nil, is written to instead of a file.
 	To       io.Writer
 	Progress Progress // nil: not reported
+
+	usage diskUsage // nil: of this machine. Tests replace it
 }
+
+// A diskUsage is pebblestore.DiskUsage.
+type diskUsage func(dir string, low uint64) (free, total, refused uint64, err error)
 
 // A BackupReport describes a finished backup.
 type BackupReport struct {
@@ -124,20 +129,24 @@ func (b Backup) space(lowDisk *uint64) func() (uint64, error) {
 	if !sameDisk(b.DataDir, dir) {
 		return nil
 	}
-	return func() (uint64, error) { return availableFor(b.DataDir, dir, *lowDisk) }
+	usage := b.usage
+	if usage == nil {
+		usage = pebblestore.DiskUsage
+	}
+	return func() (uint64, error) { return availableFor(b.DataDir, dir, *lowDisk, usage) }
 }
 
 // availableFor returns how many bytes a backup in dir may use: on the disk of the data
 // directory, the server needs lowDisk; 0: the server does not check the disk.
-func availableFor(dataDir, dir string, lowDisk uint64) (uint64, error) {
+func availableFor(dataDir, dir string, lowDisk uint64, usage diskUsage) (uint64, error) {
 	if lowDisk == 0 || !sameDisk(dataDir, dir) {
 		return math.MaxUint64, nil
 	}
-	free, err := pebblestore.FreeBytes(dir)
+	free, _, low, err := usage(dir, lowDisk)
 	if err != nil {
 		return 0, fmt.Errorf("measure the free space: %w", err)
 	}
-	return free - min(free, lowDisk), nil
+	return free - min(free, low), nil
 }
 
 // requestBackup asks the running server for a backup.

@@ -273,7 +273,8 @@ func TestBackupRefused(t *testing.T) {
 		}
 	}
 	r := run(t, small, server.Options{}, made)
-	if err := onDisk(file, false); !errors.Is(err, backup.ErrNoSpace) || !strings.Contains(err.Error(), "to another disk") {
+	full := server.Backup{DataDir: cfg.DataDir, File: file}.ToLargeDisk()
+	if _, err := full.Run(t.Context()); !errors.Is(err, backup.ErrNoSpace) || !strings.Contains(err.Error(), "to another disk") {
 		t.Errorf("on an almost full disk: %v", err)
 	}
 	expectNoFiles("a backup to an almost full disk")

@@ -39,6 +39,24 @@ func (s *Server) RecordErasure(ctx context.Context, u store.User) error {
 // BackUp makes a scheduled backup now.
 func (s *Server) BackUp(ctx context.Context) error { return s.schedule.Once(ctx) }
 
+// BackUpToLargeDisk has the disk of scheduled backups so large that all of low-disk must stay
+// free on it.
+func (s *Server) BackUpToLargeDisk() {
+	s.schedule.Available = func() (uint64, error) {
+		return availableFor(s.config.DataDir, s.config.BackupDir, uint64(s.config.LowDisk), largeDisk)
+	}
+}
+
+// ToLargeDisk is the backup to such a disk.
+func (b Backup) ToLargeDisk() Backup {
+	b.usage = largeDisk
+	return b
+}
+
+func largeDisk(_ string, low uint64) (free, total, refused uint64, err error) {
+	return 1 << 40, 1 << 63, low, nil
+}
+
 // Metrics is the registry of what /metrics exports.
 func (s *Server) Metrics() *prometheus.Registry { return s.metrics }
 

@@ -39,7 +39,7 @@ func (s *Server) measure(ctx context.Context) *api.ServerHealth {
 	}
 	if st, ok := s.store.(statistician[pebblestore.Stats]); ok {
 		stats := st.Stats()
-		h.Store = &api.StoreHealth{DiskBytes: stats.DiskBytes, FreeBytes: stats.FreeBytes, LowBytes: uint64(s.config.LowDisk)}
+		h.Store = &api.StoreHealth{DiskBytes: stats.DiskBytes, FreeBytes: stats.FreeBytes, LowBytes: stats.LowBytes}
 	}
 	for _, c := range s.consumerStats(ctx) {
 		h.Consumers = append(h.Consumers, api.ConsumerHealth{

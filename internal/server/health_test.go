@@ -2,12 +2,14 @@ package server_test
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"testing"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
 // TestHealth: the administrator of the only account sees the figures of the server, which
@@ -50,5 +52,27 @@ func TestHealth(t *testing.T) {
 	apptest.Check(t, err)
 	if health := read(); health.Server != nil {
 		t.Errorf("with two accounts: %+v", health.Server)
+	}
+}
+
+// TestHealthOfSmallDisk: the figures have the free space below which updates are refused, which
+// is less than low-disk on a small disk.
+func TestHealthOfSmallDisk(t *testing.T) {
+	cfg := settings(t)
+	made, err := server.Init(t.Context(), cfg, testFounding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.LowDisk = math.MaxInt64
+	r := run(t, cfg, server.Options{}, made)
+	_, _, want, err := pebblestore.DiskUsage(cfg.DataDir, math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response := r.send(t, http.MethodGet, r.URL()+"/v1/health", "", "Authorization", "Bearer "+made.AccessToken)
+	defer response.Body.Close()
+	var h api.Health
+	if err := json.NewDecoder(response.Body).Decode(&h); err != nil || h.Server == nil || h.Server.Store == nil || h.Server.Store.LowBytes != want {
+		t.Errorf("%+v, want updates refused below %d free bytes; %v", h.Server, want, err)
 	}
 }

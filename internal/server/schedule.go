@@ -51,5 +51,7 @@ func verifyScheduled(ctx context.Context, from io.Reader) (backup.Info, error) {
 // looked up each time, because it can be mounted later.
 func (s *Server) backupSpace() func() (uint64, error) {
 	lowDisk := uint64(s.config.LowDisk)
-	return func() (uint64, error) { return availableFor(s.config.DataDir, s.config.BackupDir, lowDisk) }
+	return func() (uint64, error) {
+		return availableFor(s.config.DataDir, s.config.BackupDir, lowDisk, pebblestore.DiskUsage)
+	}
 }

@@ -78,6 +78,7 @@ func TestScheduledBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = run(t, cfg, server.Options{}, r.made)
+	r.BackUpToLargeDisk()
 	metric("\nporchlight_backup_last_success_timestamp_seconds 1") // of the previous run
 	if err := r.BackUp(t.Context()); !errors.Is(err, backup.ErrNoSpace) {
 		t.Errorf("on an almost full disk: %v", err)

@@ -153,12 +153,6 @@ func (s *Store) BackupEstimate() int64 {
 	return s.sizeEstimate()
 }
 
-// FreeBytes is the free space on the disk of a directory of this machine.
-func FreeBytes(dir string) (uint64, error) {
-	usage, err := vfs.Default.GetDiskUsage(dir)
-	return usage.AvailBytes, err
-}
-
 // DiskUsage is the free space on the disk of a directory of this machine, the size of that
 // disk, and the free space below which a store there refuses updates if low is its setting.
 func DiskUsage(dir string, low uint64) (free, total, refused uint64, err error) {

@@ -44,6 +44,9 @@ func TestFitDisk(t *testing.T) {
 		if s.opts.MemTableBytes != c.memTable || s.opts.MinFreeBytes != c.minFree {
 			t.Errorf("on %d MiB: memtables of %d and %d bytes kept free, want %d and %d", c.total>>20, s.opts.MemTableBytes, s.opts.MinFreeBytes, c.memTable, c.minFree)
 		}
+		if got := s.Stats().LowBytes; got != uint64(c.minFree) {
+			t.Errorf("on %d MiB: the figures have %d bytes kept free, want %d", c.total>>20, got, c.minFree)
+		}
 		mustUpdate(t, s, crashUser(0))
 	}
 	asked := mustOpen(t, "data", Options{FS: sizedFS{vfs.NewMem(), 200 << 20}, MemTableBytes: 1 << 20, MinFreeBytes: -1})

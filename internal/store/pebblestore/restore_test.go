@@ -223,3 +223,16 @@ func TestRestoreIntoEmpty(t *testing.T) {
 		t.Error("the restored store is empty")
 	}
 }
+
+// TestRestoreToSmallDisk: a restore leaves as much space free as a store on the same disk does.
+func TestRestoreToSmallDisk(t *testing.T) {
+	data := smallBackup(t)
+	fs := sizedFS{vfs.NewMem(), 200 << 20}
+	if _, err := Restore(t.Context(), "data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
+		t.Error(err)
+	}
+	fs = sizedFS{vfs.NewMem(), 40 << 20} // half is free, less than an eighth and a table
+	if _, err := Restore(t.Context(), "data", bytes.NewReader(data), Options{FS: fs}, nil); !errors.Is(err, backup.ErrNoSpace) {
+		t.Errorf("on a full disk: %v, want %v", err, backup.ErrNoSpace)
+	}
+}

@@ -79,19 +79,16 @@ func (w *staging) checkSpace() error {
 	if w.o.MinFreeBytes < 0 {
 		return nil
 	}
-	measure := w.o.FreeBytes
-	if measure == nil {
-		measure = func() (uint64, error) {
-			usage, err := w.o.FS.GetDiskUsage(w.workDir)
-			return usage.AvailBytes, err
-		}
+	usage, err := w.o.FS.GetDiskUsage(w.workDir)
+	free, low := usage.AvailBytes, leastFree(uint64(w.o.MinFreeBytes), usage.TotalBytes)
+	if w.o.FreeBytes != nil {
+		free, err = w.o.FreeBytes()
 	}
-	free, err := measure()
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil
 	}
-	if err == nil && free < uint64(w.o.MinFreeBytes)+tableBytes {
-		return fmt.Errorf("%w: %d bytes are free, and %d must stay free; free space, or choose a directory on another disk", backup.ErrNoSpace, free, w.o.MinFreeBytes)
+	if err == nil && free < low+tableBytes {
+		return fmt.Errorf("%w: %d bytes are free, and %d must stay free; free space, or choose a directory on another disk", backup.ErrNoSpace, free, low)
 	}
 	return err
 }

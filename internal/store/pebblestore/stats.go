@@ -29,6 +29,7 @@ type Stats struct {
 	Stalls     uint64                // times that Pebble stalled writes
 	Trimmed    store.Position        // log entries up to here were dropped
 	FreeBytes  uint64                // on the store's disk; zero: not known
+	LowBytes   uint64                // free bytes below which updates are refused; zero: never
 	Pebble     PebbleStats
 }
 
@@ -71,6 +72,7 @@ func (s *Store) Stats() Stats {
 		Stalls:     s.stats.stalls.Load(),
 		Trimmed:    s.trimmedTo(),
 		FreeBytes:  s.stats.free.Load(),
+		LowBytes:   uint64(max(0, s.opts.MinFreeBytes)),
 	}
 	// A failed database may hold a lock that this needs.
 	if !s.isHalted() && s.acquireDB() == nil {
