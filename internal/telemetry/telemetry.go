@@ -59,6 +59,16 @@ func (o *Options) sample() float64 {
 	return o.Sample
 }
 
+// ignoresParents reports whether the sampler of the standard variables decides about a request
+// whatever the caller has decided about its trace.
+func (o *Options) ignoresParents() bool {
+	switch o.Getenv("OTEL_TRACES_SAMPLER") {
+	case "always_on", "always_off", "traceidratio":
+		return true
+	}
+	return false
+}
+
 // number is a variable that is a number, or a default.
 func (o *Options) number(name string, otherwise int) int {
 	if n, err := strconv.Atoi(o.Getenv(name)); err == nil && n > 0 {
@@ -99,6 +109,7 @@ func New(o Options) (*Telemetry, error) {
 		t.provider = sdk.NewTracerProvider(sdk.WithSampler(sdk.AlwaysSample()), sdk.WithIDGenerator(ids{}),
 			sdk.WithResource(described), sdk.WithSpanProcessor(t.spans))
 		t.Tracer = newTracer(t.provider, o.sample(), o.Now)
+		t.Tracer.alone = o.ignoresParents()
 	}
 	if metrics != nil {
 		t.metrics = newMetricSender(metrics, described, &o)

@@ -62,6 +62,34 @@ func TestForcedTraces(t *testing.T) {
 	}
 }
 
+// TestSamplers: with a sampler of OpenTelemetry that does not begin with parentbased_, the
+// decision of the caller does not count.
+func TestSamplers(t *testing.T) {
+	unsampled := sampled[:len(sampled)-1] + "0"
+	for _, c := range []struct {
+		sampler string
+		want    [3]bool // traced: without a traceparent, with one that is sampled, with one that is not
+	}{
+		{"always_on", [3]bool{true, true, true}},
+		{"always_off", [3]bool{false, false, false}},
+		{"traceidratio", [3]bool{true, true, true}}, // of all
+		{"parentbased_always_on", [3]bool{true, true, false}},
+		{"parentbased_always_off", [3]bool{false, true, false}},
+		{"parentbased_traceidratio", [3]bool{true, true, false}},
+	} {
+		tracer := newTelemetry(t, telemetry.Options{Sample: 0.5, Getenv: func(name string) string {
+			return map[string]string{"OTEL_TRACES_SAMPLER": c.sampler}[name]
+		}}).Tracer
+		var got [3]bool
+		for i, parent := range []string{"", sampled, unsampled} {
+			got[i] = tracer.Serve("GET", parent, nil, time.Now()) != nil
+		}
+		if got != c.want {
+			t.Errorf("%s: traced %v, want %v", c.sampler, got, c.want)
+		}
+	}
+}
+
 // TestTraceState: the header tracestate goes on with the spans of a request, in all its
 // lines. One that is malformed is dropped, and leaves the trace as it is.
 func TestTraceState(t *testing.T) {

@@ -19,6 +19,7 @@ type Tracer struct {
 	tracer trace.Tracer
 	now    func() time.Time
 	sample float64 // of the requests that belong to no trace
+	alone  bool    // decides about those that belong to one in the same way
 
 	mu     sync.Mutex
 	forced quota.Bucket
@@ -54,9 +55,9 @@ func (t *Tracer) Serve(name, parent string, states []string, begin time.Time) *S
 	}
 	ctx := context.Background()
 	switch from, ok := parseParent(parent); {
-	case ok && !from.IsSampled():
+	case ok && !from.IsSampled() && !t.alone:
 		return nil
-	case rand.Float64() >= t.sample && (!ok || !t.mayForce(begin)): //nolint:gosec // no secret
+	case rand.Float64() >= t.sample && (!ok || t.alone || !t.mayForce(begin)): //nolint:gosec // no secret
 		return nil
 	case ok:
 		ctx = trace.ContextWithRemoteSpanContext(ctx, withState(from, states))
