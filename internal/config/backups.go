@@ -40,7 +40,37 @@ func (c *Config) BackupTimes() (Times, error) {
 	if times.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return nil, errors.New("there is no such day")
 	}
+	if spec, ok := times.(*cron.SpecSchedule); ok {
+		return wallTimes{spec}, nil
+	}
 	return times, nil
+}
+
+// wallTimes are those that a clock on a wall shows. The schedule itself leaves out those that
+// the clock skips when summer time begins, which would be a week or more without a backup.
+type wallTimes struct{ *cron.SpecSchedule }
+
+// Next implements Times. A time that is skipped comes when it would have come if the clock had
+// not been changed.
+func (w wallTimes) Next(t time.Time) time.Time {
+	next := w.SpecSchedule.Next(t)
+	unchanged := *w.SpecSchedule
+	unchanged.Location = time.UTC
+	wall := unchanged.Next(onWall(t.In(w.Location)))
+	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), 0, 0, w.Location)
+	late := wall.Sub(onWall(at))
+	if late > 0 { // time.Date takes the time before or after the change, as it comes
+		at = at.Add(late)
+	}
+	if late == 0 || next.Before(at) {
+		return next
+	}
+	return at.In(t.Location())
+}
+
+// onWall is what a clock shows at t, as a time in UTC.
+func onWall(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
 }
 
 func (k *checker) backups() {

@@ -43,6 +43,36 @@ func TestBackupTimes(t *testing.T) {
 	}
 }
 
+// TestBackupTimesThatAreSkipped: a time that the clock skips when summer time begins is made
+// up for as soon as it would have come on a clock that was not changed.
+func TestBackupTimesThatAreSkipped(t *testing.T) {
+	for _, c := range []struct{ schedule, from, want string }{
+		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z"},
+		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-03-29T00:59:00Z", "2026-03-29T01:30:00Z"},
+		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"},
+		{"CRON_TZ=Europe/Berlin 30 2 * * sun", "2026-03-23T12:00:00Z", "2026-03-29T01:30:00Z"},
+		{"CRON_TZ=Europe/Berlin 0 2,3 * * *", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"},
+		{"CRON_TZ=Europe/Berlin 0 2,3 * * *", "2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"},
+		{"CRON_TZ=Europe/Berlin */20 * * * *", "2026-03-29T00:40:00Z", "2026-03-29T01:00:00Z"},
+		{"CRON_TZ=America/New_York 30 2 * * *", "2026-03-07T12:00:00Z", "2026-03-08T07:30:00Z"},
+		{"CRON_TZ=America/New_York 30 2 * * *", "2026-03-08T06:45:00Z", "2026-03-08T07:30:00Z"},
+		{"CRON_TZ=Africa/Cairo @daily", "2026-04-23T12:00:00Z", "2026-04-23T22:00:00Z"},
+		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"},
+	} {
+		times, err := (&Config{BackupSchedule: c.schedule}).BackupTimes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, err := time.Parse(time.RFC3339, c.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := times.Next(from).UTC().Format(time.RFC3339); got != c.want {
+			t.Errorf("%q after %s: %s, want %s", c.schedule, c.from, got, c.want)
+		}
+	}
+}
+
 // TestBackupDir: backups are not made where they would be lost with the data, nor of a
 // store on NATS.
 func TestBackupDir(t *testing.T) {
