@@ -64,8 +64,8 @@ func (k *checker) networkList(setting, list string) {
 	}
 }
 
-// Hosts are the names and addresses of the server in lower case: those of
-// public-url, of listen, of allowed-hosts, and of acme-names.
+// Hosts are the names and addresses of the server in lower case, without a final dot or a
+// zone: those of public-url, of listen, of allowed-hosts, and of acme-names.
 func (c *Config) Hosts() []string {
 	hosts := append(items(c.AllowedHosts), items(c.ACMENames)...)
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
@@ -75,9 +75,9 @@ func (c *Config) Hosts() []string {
 		hosts = append(hosts, host)
 	}
 	for i, host := range hosts {
-		hosts[i] = strings.ToLower(host)
+		hosts[i] = strings.ToLower(strings.TrimSuffix(host, "."))
 		if addr, err := netip.ParseAddr(host); err == nil {
-			hosts[i] = addr.Unmap().String()
+			hosts[i] = addr.Unmap().WithZone("").String()
 		}
 	}
 	return hosts

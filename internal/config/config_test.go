@@ -269,6 +269,10 @@ func TestHostsAndOrigins(t *testing.T) {
 	if got := fmt.Sprint(c.Origins()); got != "[https://app.example http://localhost:3000 *]" || c.Origin() != "https://presence.example" {
 		t.Error(got, c.Origin())
 	}
+	dotted := Config{Listen: "[fe80::1%lo]:80", PublicURL: "https://presence.example.:8443", AllowedHosts: "b.example."}
+	if got := fmt.Sprint(dotted.Hosts()); got != "[b.example presence.example fe80::1]" {
+		t.Errorf("with final dots and a zone: %s", got)
+	}
 	for listen, want := range map[string]bool{":80": true, "0.0.0.0:80": true, "[::]:80": true, "127.0.0.1:80": false, "a.example:80": false} {
 		if got := (&Config{Listen: listen}).Everywhere(); got != want {
 			t.Errorf("Everywhere with %s is %v", listen, got)
