@@ -27,6 +27,7 @@ func (c *Config) Check() Problems {
 	k.certificates()
 	k.policy()
 	k.quotas()
+	k.queueDelay()
 	k.meetings()
 	k.accessLog()
 	k.oidc()
@@ -208,6 +209,13 @@ func (k *checker) policy() {
 		if d.value < 0 || d.value > d.most {
 			k.add(d.setting, "%s is out of range: set 0 to %s", FormatDuration(d.value), FormatDuration(d.most))
 		}
+	}
+}
+
+// queueDelay checks what the server has in whole milliseconds.
+func (k *checker) queueDelay() {
+	if d := k.config.MaxQueueDelay; d < 0 || d > 0 && d < time.Millisecond {
+		k.add("max-queue-delay", "%s is too short: set at least 1ms, or 0 to turn it off", FormatDuration(d))
 	}
 }
 

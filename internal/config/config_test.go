@@ -285,6 +285,18 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 }
 
+// TestQueueDelay: a time that would turn the limit off by being rounded is refused.
+func TestQueueDelay(t *testing.T) {
+	for value, ok := range map[time.Duration]bool{
+		0: true, time.Nanosecond: false, time.Millisecond - 1: false, time.Millisecond: true, time.Minute: true,
+	} {
+		c := Config{DataDir: t.TempDir(), MaxQueueDelay: value}
+		if problems := c.Check(); (len(problems) == 0) != ok {
+			t.Errorf("%s: %v", value, problems)
+		}
+	}
+}
+
 func TestMeetingTimeout(t *testing.T) {
 	for value, ok := range map[time.Duration]bool{
 		0: true, time.Minute: true, 24 * time.Hour: true, 366 * 24 * time.Hour: true,
