@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func configured(cfg *config.Config) *doctor.Facts {
 	f.Public = doctor.Public{URL: cfg.PublicURL}
 	f.Settings = doctor.Settings{
 		Warnings: cfg.Warnings(), Retention: cfg.LogRetention,
-		HTTPS: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: cfg.TrustedProxies != "", HSTS: cfg.HSTSMaxAge > 0, AnyOrigin: cfg.CORSOrigins == "*",
+		HTTPS: strings.HasPrefix(cfg.PublicURL, "https://"), Proxies: cfg.TrustedProxies != "", HSTS: cfg.HSTSMaxAge > 0, AnyOrigin: slices.Contains(cfg.Origins(), "*"),
 	}
 	for _, p := range cfg.Check() {
 		f.Settings.Problems = append(f.Settings.Problems, p.String())
