@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -66,8 +67,7 @@ func (q *spanQueue) run(ctx context.Context) {
 		case <-ticker.C:
 		case <-ctx.Done():
 		}
-		if ctx.Err() == nil {
-			q.send(ctx, spans)
+		if ctx.Err() == nil && q.send(ctx, spans) {
 			clear(spans)
 			spans = spans[:0]
 		}
@@ -81,16 +81,27 @@ func (q *spanQueue) run(ctx context.Context) {
 	_ = q.to.Shutdown(ctx) // closes connections
 }
 
-func (q *spanQueue) send(ctx context.Context, spans []sdk.ReadOnlySpan) {
+// send sends spans, and reports whether they are done with: they are not if the server stopped
+// meanwhile.
+func (q *spanQueue) send(ctx context.Context, spans []sdk.ReadOnlySpan) (done bool) {
 	if len(spans) == 0 {
-		return
+		return true
 	}
-	err := q.to.ExportSpans(ctx, spans)
-	if err == nil {
+	switch err := q.to.ExportSpans(ctx, spans); {
+	case err == nil:
 		q.sent.Add(uint64(len(spans)))
-	} else {
+		q.note(ctx, nil)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return false
+	default:
 		q.failed.Add(uint64(len(spans)))
+		q.note(ctx, err)
 	}
+	return true
+}
+
+// note logs whether spans are sent, if that has changed.
+func (q *spanQueue) note(ctx context.Context, err error) {
 	if (err != nil) != q.failing {
 		logChange(ctx, q.log, "traces", err)
 	}

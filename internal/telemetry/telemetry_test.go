@@ -194,3 +194,29 @@ func TestHeaders(t *testing.T) {
 		})
 	}
 }
+
+// TestStopWhileSending: spans that are being sent when the server stops are sent again, as long
+// as that takes no longer than two seconds.
+func TestStopWhileSending(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var requests atomic.Int64
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if requests.Add(1) == 1 {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			stop()
+		}
+	}))
+	defer collector.Close()
+	made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Getenv: func(name string) string {
+		return map[string]string{"OTEL_METRICS_EXPORTER": "none", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1"}[name]
+	}})
+	made.Tracer.Serve("GET", sampled, nil, time.Now()).End()
+	if err := made.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if stats := made.Stats(); stats.Sent != 1 || stats.Failed != 0 {
+		t.Errorf("%+v after %d requests, want one span sent", stats, requests.Load())
+	}
+}
