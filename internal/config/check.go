@@ -245,8 +245,11 @@ func (k *checker) accessLog() {
 func (k *checker) telemetry() {
 	c := k.config.Filled()
 	if at := c.OTLPEndpoint; at != "" {
-		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		switch u, err := url.Parse(at); {
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 			k.add("otlp-endpoint", "is not a URL: expected a form such as http://127.0.0.1:4318")
+		case u.User != nil:
+			k.add("otlp-endpoint", "the URL contains credentials, which others could read: put them into a file as Authorization=Basic …, and set otlp-headers-file to its path")
 		}
 	}
 	if file := c.OTLPHeadersFile; file != "" {

@@ -369,6 +369,22 @@ func TestProblemNamesTheSettingOnce(t *testing.T) {
 	}
 }
 
+// TestNoSecretsInURLs: a password in a URL is refused, because "config print" shows the URL. The
+// problem does not repeat it.
+func TestNoSecretsInURLs(t *testing.T) {
+	const password = "hunter2"
+	for setting, c := range map[string]Config{
+		"store":         {Store: "nats://ada:" + password + "@127.0.0.1"},
+		"public-url":    {PublicURL: "https://ada:" + password + "@presence.example"},
+		"otlp-endpoint": {OTLPEndpoint: "https://ada:" + password + "@collector.example"},
+	} {
+		c.DataDir = t.TempDir()
+		if problems := c.Check(); len(problems) != 1 || problems[0].Setting != setting || strings.Contains(problems.Error(), password) {
+			t.Errorf("%s: %v", setting, problems)
+		}
+	}
+}
+
 // TestSecretFiles: a file with a secret of the server is refused if other users of the
 // machine can read or write it, whichever setting names it.
 func TestSecretFiles(t *testing.T) {
