@@ -339,3 +339,34 @@ func TestLastIsKept(t *testing.T) {
 		expect(t, "the next day", f.after(t, 24*time.Hour), directory, "porchlight-20000102T000000Z-1.backup")
 	})
 }
+
+// TestPruneGoesOn: a backup that cannot be deleted keeps no other one.
+func TestPruneGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	var names []string
+	for day := range 6 {
+		name := filepath.Join(dir, nameOf(time.Date(2026, 3, 1+day, 0, 0, 0, 0, time.UTC), uint64(day)))
+		names = append(names, name)
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stuck := errors.New("it is on a disk of its own")
+	err := prune(dir, names[5], 3, func(name string) error {
+		if name == names[0] {
+			return stuck
+		}
+		return os.Remove(name)
+	})
+	left, listed := List(dir)
+	if listed != nil {
+		t.Fatal(listed)
+	}
+	var paths []string
+	for _, f := range left {
+		paths = append(paths, f.Path)
+	}
+	if want := []string{names[0], names[3], names[4], names[5]}; !errors.Is(err, stuck) || !slices.Equal(paths, want) {
+		t.Errorf("left %v, want %v; %v", paths, want, err)
+	}
+}

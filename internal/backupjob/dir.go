@@ -69,8 +69,9 @@ func Newest(dir string) (File, error) {
 }
 
 // prune deletes the oldest backups, so that keep remain. It never deletes the one that
-// was made last, whatever the clock was when the others were made.
-func prune(dir, last string, keep int) error {
+// was made last, whatever the clock was when the others were made. One that cannot be deleted
+// keeps no other one.
+func prune(dir, last string, keep int, remove func(name string) error) error {
 	all, err := List(dir)
 	if err != nil {
 		return err
@@ -78,15 +79,15 @@ func prune(dir, last string, keep int) error {
 	excess := len(all) - keep
 	for _, f := range all {
 		if excess <= 0 {
-			return nil
+			break
 		}
 		if f.Path == last {
 			continue
 		}
-		if err := os.Remove(f.Path); err != nil {
-			return fmt.Errorf("delete an old backup: %w", err)
+		if failed := remove(f.Path); failed != nil {
+			err = errors.Join(err, fmt.Errorf("delete an old backup: %w", failed))
 		}
 		excess--
 	}
-	return nil
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -122,7 +123,7 @@ func (s *Schedule) Once(ctx context.Context) error {
 		s.Done(info)
 	}
 	if s.Keep > 0 {
-		if err := prune(s.Dir, path, s.Keep); err != nil {
+		if err := prune(s.Dir, path, s.Keep, os.Remove); err != nil {
 			s.Log.WarnContext(ctx, "old backups were not deleted", slog.Any("err", err))
 		}
 	}
