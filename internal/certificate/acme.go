@@ -264,7 +264,7 @@ func (n *obtained) failed(now time.Time, err error) time.Duration {
 	}
 	wait = min(wait<<min(n.tries, 16), most)
 	if asked, limited := rateLimited(err); limited {
-		wait = max(wait, asked)
+		wait = max(wait, min(asked, maxRefused)) // a wrong header must not end the renewals
 	}
 	n.tries++
 	n.next = now.Add(wait)
