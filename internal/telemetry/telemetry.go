@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -122,7 +123,11 @@ func describe(o *Options) (*resource.Resource, error) {
 	attributes := []attribute.KeyValue{attribute.String("service.name", "porchlight"), attribute.String("service.version", o.Version)}
 	for pair := range strings.SplitSeq(o.Getenv("OTEL_RESOURCE_ATTRIBUTES"), ",") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
-			attributes = append(attributes, attribute.String(strings.TrimSpace(name), strings.TrimSpace(value)))
+			value = strings.TrimSpace(value)
+			if decoded, err := url.PathUnescape(value); err == nil {
+				value = decoded
+			}
+			attributes = append(attributes, attribute.String(strings.TrimSpace(name), value))
 		}
 	}
 	if name := o.Getenv("OTEL_SERVICE_NAME"); name != "" {

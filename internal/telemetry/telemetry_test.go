@@ -220,3 +220,33 @@ func TestStopWhileSending(t *testing.T) {
 		t.Errorf("%+v after %d requests, want one span sent", stats, requests.Load())
 	}
 }
+
+// TestResourceAttributes: values of the standard variable are percent-encoded.
+func TestResourceAttributes(t *testing.T) {
+	sent := make(chan map[string]string, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var traces tracepb.TracesData
+		if err := proto.Unmarshal(body, &traces); err != nil {
+			t.Error(err)
+		}
+		got := make(map[string]string)
+		for _, a := range traces.GetResourceSpans()[0].GetResource().GetAttributes() {
+			got[a.GetKey()] = a.GetValue().GetStringValue()
+		}
+		sent <- got
+	}))
+	defer collector.Close()
+	made := newTelemetry(t, telemetry.Options{Endpoint: collector.URL, Getenv: func(name string) string {
+		return map[string]string{"OTEL_METRICS_EXPORTER": "none", "OTEL_RESOURCE_ATTRIBUTES": "site=R%26D%2C%20Oslo, rack = 100% ,service.name=door"}[name]
+	}})
+	made.Tracer.Serve("GET", sampled, nil, time.Now()).End()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := made.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-sent; got["site"] != "R&D, Oslo" || got["rack"] != "100%" || got["service.name"] != "door" {
+		t.Errorf("the resource is %q", got)
+	}
+}
