@@ -140,7 +140,7 @@ func TestSchedule(t *testing.T) {
 		expect(t, "the next day", f.after(t, 24*time.Hour), want...)
 		expect(t, "after five days", f.after(t, 4*24*time.Hour), "notes", "porchlight-19990101T000000Z-1.backup.old",
 			"porchlight-20000104T000000Z-4.backup", "porchlight-20000105T000000Z-5.backup", "porchlight-20000106T000000Z-6.backup")
-		newest, err := Newest(f.Dir)
+		newest, err := Newest(f.Dir, time.Now())
 		if info, statErr := os.Stat(newest.Path); err != nil || statErr != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the newest is %+v, %v, %v", newest, err, statErr)
 		}
@@ -337,6 +337,25 @@ func TestLastIsKept(t *testing.T) {
 		}
 		defer f.run(t)()
 		expect(t, "the next day", f.after(t, 24*time.Hour), directory, "porchlight-20000102T000000Z-1.backup")
+	})
+}
+
+// TestFutureIsOldest: a backup from before the clock was set back is deleted before those that
+// were made since, and is not taken for the newest one.
+func TestFutureIsOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		for _, name := range []string{"porchlight-20280101T000000Z-7.backup", "porchlight-20280102T000000Z-8.backup", "porchlight-20280103T000000Z-9.backup"} {
+			f.plant(t, name)
+		}
+		if newest, err := Newest(f.Dir, time.Now()); err != nil || filepath.Base(newest.Path) != "porchlight-20280103T000000Z-9.backup" {
+			t.Errorf("the newest of those of the future is %+v; %v", newest, err)
+		}
+		defer f.run(t)()
+		expect(t, "after two days", f.after(t, 48*time.Hour), "porchlight-20000102T000000Z-1.backup", "porchlight-20000103T000000Z-2.backup", "porchlight-20280103T000000Z-9.backup")
+		if newest, err := Newest(f.Dir, time.Now()); err != nil || filepath.Base(newest.Path) != "porchlight-20000103T000000Z-2.backup" {
+			t.Errorf("the newest is %+v; %v", newest, err)
+		}
 	})
 }
 

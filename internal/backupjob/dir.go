@@ -57,7 +57,7 @@ func List(dir string) ([]File, error) {
 }
 
 // Newest returns the newest complete backup in a directory.
-func Newest(dir string) (File, error) {
+func Newest(dir string, now time.Time) (File, error) {
 	all, err := List(dir)
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("the directory %s contains no backup made by backup-schedule: specify a backup file", dir)
@@ -65,7 +65,26 @@ func Newest(dir string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
+	futureFirst(all, now.Add(clockTolerance))
 	return all[len(all)-1], nil
+}
+
+// clockTolerance is how far ahead the clock of the machine that made a backup may be.
+const clockTolerance = 24 * time.Hour
+
+// futureFirst moves the backups of the future to the front: they were made before the clock was
+// set back, so that they are older than the others.
+func futureFirst(all []File, now time.Time) {
+	slices.SortStableFunc(all, func(a, b File) int {
+		switch x, y := a.Time.After(now), b.Time.After(now); {
+		case x == y:
+			return 0
+		case x:
+			return -1
+		default:
+			return 1
+		}
+	})
 }
 
 // prune deletes the oldest backups, so that keep remain. It never deletes the one that
@@ -75,6 +94,9 @@ func prune(dir, last string, keep int, remove func(name string) error) error {
 	all, err := List(dir)
 	if err != nil {
 		return err
+	}
+	if i := slices.IndexFunc(all, func(f File) bool { return f.Path == last }); i >= 0 {
+		futureFirst(all, all[i].Time)
 	}
 	excess := len(all) - keep
 	for _, f := range all {

@@ -60,6 +60,7 @@ func (s *Schedule) first() time.Time {
 	if len(all) == 0 {
 		return soon
 	}
+	futureFirst(all, now.Add(clockTolerance))
 	last := all[len(all)-1].Time
 	s.Slot.Known(last, 0)
 	// A file of the future, made before the clock was set back, delays nothing.

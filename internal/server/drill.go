@@ -25,7 +25,7 @@ func BackupAt(path string) (string, error) {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return path, nil //nolint:nilerr // whoever reads the file reports it
 	}
-	newest, err := backupjob.Newest(path)
+	newest, err := backupjob.Newest(path, time.Now())
 	return newest.Path, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/backupjob"
@@ -37,7 +38,7 @@ func TestScheduledBackup(t *testing.T) {
 	if err := r.BackUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	newest, err := backupjob.Newest(cfg.BackupDir)
+	newest, err := backupjob.Newest(cfg.BackupDir, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
