@@ -132,6 +132,9 @@ Example:
 
 func (c *restoreCommand) Run(s *shell) error {
 	if c.File == "" {
+		if c.Store == "" && (c.DataDir != "" || s.getenv("PORCHLIGHT_STORE") == "") {
+			return &usageError{"specify the backup to restore, or \"-\" for standard input"}
+		}
 		return c.renew(s)
 	}
 	if c.Store != "" {
@@ -159,9 +162,6 @@ func (c *restoreCommand) renew(s *shell) error {
 	})
 	if err != nil {
 		return err
-	}
-	if cfg.Store == "" {
-		return &usageError{"specify the backup to restore, or \"-\" for standard input"}
 	}
 	if err := server.Renew(s.ctx, cfg); err != nil {
 		return err
