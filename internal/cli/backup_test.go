@@ -1,14 +1,51 @@
 package cli_test
 
 import (
+	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"porchlight.dev/porchlight/internal/cli"
+	"porchlight.dev/porchlight/internal/server"
 )
+
+// TestInterruptedStream interrupts commands that read a backup from a pipe, whose writer waits
+// or ends as well. They end, and do not call the backup damaged.
+func TestInterruptedStream(t *testing.T) {
+	for _, args := range [][]string{
+		{"verify", "-"},
+		{"verify", "--drill", "--temp-dir", t.TempDir(), "-"},
+		{"restore", "--data-dir", filepath.Join(t.TempDir(), "data"), "-"},
+	} {
+		for _, ends := range []bool{false, true} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			stdin, writer := io.Pipe()
+			go func() {
+				_, _ = io.WriteString(writer, "porchlight") // a backup begins like this
+				cancel(server.ErrInterrupted)
+				if ends {
+					_ = writer.Close()
+				}
+			}()
+			var stderr strings.Builder
+			code := cli.Run(ctx, args, cli.Env{Getenv: func(string) string { return "" }}, stdin, io.Discard, &stderr)
+			if code != 1 || !strings.HasSuffix(stderr.String(), "reading the backup was cut short: interrupted\n") {
+				t.Errorf("%v, the writer ends: %v: exit code %d, %s", args, ends, code, stderr.String())
+			}
+			_ = writer.Close()
+			cancel(nil)
+		}
+	}
+}
 
 // killBackup is a command of scripts; see TestScripts.
 func killBackup(ts *testscript.TestScript, _ bool, args []string) {

@@ -25,8 +25,8 @@ type BackupFile struct {
 	Progress Progress  // nil: not reported
 }
 
-// read opens the backup for use.
-func (f BackupFile) read(use func(from io.Reader, progress func(done, total int64)) (backup.Info, error)) (backup.Info, error) {
+// read opens the backup for use, until ctx ends.
+func (f BackupFile) read(ctx context.Context, use func(from io.Reader, progress func(done, total int64)) (backup.Info, error)) (backup.Info, error) {
 	from, total := f.From, int64(0)
 	if from == nil {
 		file, err := os.Open(f.Path)
@@ -38,12 +38,33 @@ func (f BackupFile) read(use func(from io.Reader, progress func(done, total int6
 			total = info.Size()
 		}
 		from = file
+	} else {
+		stream, done := untilEnd(ctx, from)
+		defer done()
+		from = stream
 	}
 	info, err := use(from, func(done, _ int64) { f.Progress.report(done, total) })
-	if err == nil {
+	switch {
+	case err == nil:
 		f.Progress.report(info.Bytes, info.Bytes)
+	case ctx.Err() != nil: // Ctrl-C ends the program that writes to a pipe too: its backup is not damaged
+		err = fmt.Errorf("reading the backup was cut short: %w", context.Cause(ctx))
 	}
 	return info, err
+}
+
+// untilEnd reads from a stream, which may wait forever, until ctx ends or done is called.
+func untilEnd(ctx context.Context, from io.Reader) (stream io.Reader, done func()) {
+	r, w := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) }) // it never fails
+	go func() {
+		_, err := io.Copy(w, from)
+		_ = w.CloseWithError(err)
+	}()
+	return r, func() {
+		stop()
+		_ = r.Close() // likewise
+	}
 }
 
 // A RestoreReport is of a restore that was done.
@@ -61,7 +82,7 @@ func Restore(ctx context.Context, dataDir string, f BackupFile) (RestoreReport, 
 	if err := checkUnused(dataDir, "restore", pebblestore.RestoringSuffix); err != nil {
 		return RestoreReport{}, err
 	}
-	info, err := f.read(func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
+	info, err := f.read(ctx, func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
 		o := pebblestore.Options{Retention: keepAll, MinFreeBytes: int64(config.Default().LowDisk)}
 		return pebblestore.Restore(ctx, storeDir(dataDir), from, o, progress)
 	})
@@ -128,7 +149,7 @@ type VerifyReport struct {
 // Verify reads a whole backup and checks everything in it.
 func Verify(ctx context.Context, f BackupFile) (VerifyReport, error) {
 	begun := time.Now()
-	info, err := f.read(func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
+	info, err := f.read(ctx, func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
 		return pebblestore.VerifyBackup(ctx, from, progress)
 	})
 	if err != nil {

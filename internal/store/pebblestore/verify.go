@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,8 +96,11 @@ func (v *verifier) all() error {
 	}))
 }
 
+// canceled says why the context ended, if it did.
+func (v *verifier) canceled() error { return context.Cause(v.ctx) }
+
 func (v *verifier) check() error {
-	if err := runSteps(v.ctx.Err, v.listTables, v.blocks, v.levels, v.data); err != nil {
+	if err := runSteps(v.canceled, v.listTables, v.blocks, v.levels, v.data); err != nil {
 		return err
 	}
 	v.advance(v.total - v.done)
@@ -171,12 +175,12 @@ func (v *verifier) measure() error {
 // blocks checks every block of every table in use against its checksum.
 func (v *verifier) blocks() error {
 	for _, name := range v.tables {
-		if err := v.ctx.Err(); err != nil {
+		if err := v.canceled(); err != nil {
 			return err
 		}
 		size, err := v.table(v.s.opts.FS.PathJoin(v.s.dir, name))
 		if err != nil {
-			return damaged(name, err)
+			return cmp.Or(v.canceled(), damaged(name, err))
 		}
 		v.advance(size)
 	}
@@ -220,7 +224,7 @@ func (v *verifier) data() error {
 	c, keys := newContentCheck(), 0
 	err := v.s.scan(nil, nil, func(key, value []byte) (bool, error) {
 		if keys++; keys%checkEvery == 0 && v.ctx.Err() != nil {
-			return false, v.ctx.Err()
+			return false, v.canceled()
 		}
 		v.advance(int64(len(key) + len(value)))
 		count(&c.counts, key)
