@@ -72,16 +72,19 @@ func LoadSelfSigned(dataDir string, names []string, now func() time.Time, log *s
 
 // StoredSelfSigned describes the self-signed certificate in a data directory, and writes
 // nothing.
-func StoredSelfSigned(dataDir string, names []string) []Info {
+func StoredSelfSigned(dataDir string, names []string) ([]Info, error) {
 	certFile, keyFile := SelfSignedFiles(dataDir)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	_, unread := errors.AsType[*fs.PathError](err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []Info{{Source: SelfSigned, Names: names, Problem: "the server makes it when it starts"}}
+		return []Info{{Source: SelfSigned, Names: names, Problem: "the server makes it when it starts"}}, nil
+	case unread:
+		return nil, fmt.Errorf("the self-signed certificate cannot be read: %w; run this command as the server's user", err)
 	case err != nil:
-		return []Info{{Source: SelfSigned, Names: names, Problem: err.Error()}}
+		return []Info{{Source: SelfSigned, Names: names, Problem: err.Error()}}, nil
 	}
-	return []Info{describe(SelfSigned, certFile, pair.Leaf)}
+	return []Info{describe(SelfSigned, certFile, pair.Leaf)}, nil
 }
 
 // Config implements Source.

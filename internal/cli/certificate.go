@@ -80,10 +80,12 @@ func expiry(at time.Time) string {
 
 // printCertificates prints the files of the server's certificates, without private keys.
 func printCertificates(s *shell, all []certificate.Info) error {
+	printed := false
 	for _, c := range all {
 		if c.File == "" || c.Source == certificate.ClientCA {
 			continue
 		}
+		printed = true
 		data, err := os.ReadFile(c.File)
 		if err != nil {
 			return err
@@ -91,6 +93,9 @@ func printCertificates(s *shell, all []certificate.Info) error {
 		if _, err := s.stdout.Write(certificate.OnlyCertificates(data)); err != nil {
 			return err
 		}
+	}
+	if !printed {
+		return errors.New("the server has no certificate yet: \"porchlight certificate\" without --pem says why")
 	}
 	return nil
 }

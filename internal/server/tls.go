@@ -59,7 +59,11 @@ func openACME(cfg *config.Config, log *slog.Logger) (*certificate.ACME, error) {
 func ListCertificates(cfg config.Config) ([]certificate.Info, error) {
 	cfg = cfg.Filled()
 	if cfg.TLSCertFile == "" && !cfg.ACME && cfg.TLSSelfSigned {
-		return withClientCAs(&cfg, certificate.StoredSelfSigned(cfg.DataDir, cfg.SelfSignedNames()))
+		stored, err := certificate.StoredSelfSigned(cfg.DataDir, cfg.SelfSignedNames())
+		if err != nil {
+			return nil, err
+		}
+		return withClientCAs(&cfg, stored)
 	}
 	source, err := openCertificates(&cfg, slog.New(slog.DiscardHandler))
 	if source == nil || err != nil {
