@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -106,7 +107,9 @@ func (a *Authority) SystemTokens(ctx context.Context) ([]SystemToken, error) {
 	return document.All(docs, systemTokenOf)
 }
 
-// RevokeSystem ends a system token by its id, or answers ErrNoSuchToken.
+var errNoSystemToken = errors.New("no such system token; \"porchlight system token list\" lists them")
+
+// RevokeSystem ends a system token by its id, or answers errNoSystemToken.
 func (a *Authority) RevokeSystem(ctx context.Context, id string) error {
 	return document.Again(func() error {
 		docs, err := a.docs.List(ctx, system, systemTokenCollection, "", maxSystemTokens)
@@ -119,6 +122,6 @@ func (a *Authority) RevokeSystem(ctx context.Context, id string) error {
 				return a.docs.Write(ctx, system, document.Deletion(&docs[i]))
 			}
 		}
-		return ErrNoSuchToken
+		return errNoSystemToken
 	})
 }

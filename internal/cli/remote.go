@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -207,6 +208,8 @@ func (t *target) refusal() string {
 // renewal says what to do about a token that is not valid any more.
 func (t *target) renewal(action string) string {
 	switch {
+	case strings.HasPrefix(t.Token, "pl_sys_"):
+		return "This is a system token, which is for \"porchlight system\", \"porchlight nodes\" and the server's audit log only. Use a token or an app of the account, or another system token if it was revoked."
 	case t.saved == nil:
 		return action
 	case t.saved.RefreshToken != "":

@@ -294,13 +294,13 @@ type systemTokenCommands struct {
 
 // storeFlags name the store of a server, running or not.
 type storeFlags struct {
-	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of the server."`
-	Store   string `name:"store" placeholder:"URL" help:"URL of the server's store on NATS (nats://HOST:4222)."`
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of the server. Also PORCHLIGHT_DATA_DIR."`
+	Store   string `name:"store" placeholder:"URL" help:"URL of the server's store on NATS (nats://HOST:4222). Also PORCHLIGHT_STORE."`
 	storeAccess
 }
 
 func (d *storeFlags) load(s *shell) (config.Config, error) {
-	variables := []string{"PORCHLIGHT_DURABILITY", "PORCHLIGHT_LOG_RETENTION"}
+	variables := []string{"PORCHLIGHT_DATA_DIR", "PORCHLIGHT_DURABILITY", "PORCHLIGHT_LOG_RETENTION"}
 	if !s.given("data-dir") {
 		variables = append(variables, placeVariables()...)
 	}

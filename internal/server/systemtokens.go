@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -74,6 +75,9 @@ func openForTokens(ctx context.Context, cfg *config.Config) (store.Store, error)
 		no := natsOptions(cfg, &opts)
 		no.MustExist = true
 		return openNATS(ctx, cfg, no)
+	}
+	if err := checkOwner(storeDir(cfg.DataDir), os.Geteuid()); err != nil {
+		return nil, err
 	}
 	cfg.LogRetention = keepLog
 	st, err := openEngine(ctx, cfg, &opts, openExclusively, 0)
