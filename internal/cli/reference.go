@@ -49,6 +49,7 @@ var (
 		{"1", "The command failed."},
 		{"2", "Usage or configuration error. Nothing was done."},
 		{"3", "\"status wait\" timed out."},
+		{"4", "\"doctor --strict\" found warnings and no problems."},
 	}
 	variables = []fact{
 		{"PORCHLIGHT_PROFILE", "Profile whose server and login to use."},
@@ -56,6 +57,7 @@ var (
 		{"PORCHLIGHT_TOKEN", "Access token. PORCHLIGHT_TOKEN_FILE names a file that contains it."},
 		{"PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID, PORCHLIGHT_CLIENT_SECRET", "Credentials of an app, if there is no token. PORCHLIGHT_CLIENT_SECRET_FILE names a file that contains the secret."},
 		{"PORCHLIGHT_CA_FILE", "PEM file with the certificates to trust in place of the system's."},
+		{"PORCHLIGHT_PINNED_PUBKEY", "SHA-256 of the server's public key: trust a server with this key, and no other."},
 		{"PORCHLIGHT_CONFIG", "Settings file of the server."},
 		{"PORCHLIGHT_…", "Each setting of the server has a variable. \"porchlight config doc\" lists them."},
 		{"NO_COLOR", "Disables colour if it is not empty."},
