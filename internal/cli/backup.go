@@ -144,6 +144,12 @@ func (c *restoreCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
+	switch newest, err := server.BackupAt(c.File); {
+	case err != nil:
+		return err
+	case newest != c.File:
+		return &usageError{fmt.Sprintf("%s is a directory: specify one of the backups in it; the newest is %s", c.File, newest)}
+	}
 	m := s.meter("restore", c.Quiet)
 	report, err := server.Restore(s.ctx, dir, s.source(c.File, m))
 	m.end()

@@ -63,6 +63,9 @@ var errNotRunning = errors.New("no server runs on the data directory")
 // through the control socket; otherwise it reads the directory itself.
 func (b Backup) Run(ctx context.Context) (report BackupReport, err error) {
 	begun := time.Now()
+	if err := checkRestored(b.DataDir); err != nil {
+		return report, err
+	}
 	if _, err := os.Stat(storeDir(b.DataDir)); errors.Is(err, fs.ErrNotExist) {
 		return report, fmt.Errorf("%w: %s holds no store; correct --data-dir", pebblestore.ErrMissing, b.DataDir)
 	}
