@@ -2,10 +2,12 @@ package natsstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/store"
@@ -52,7 +54,11 @@ func dial(url string, o Options) (*Store, error) {
 	}
 	o.Timeout = max(o.Timeout, transferTimeout)
 	s := newStore(url, o)
-	return s, s.connect(url)
+	err := s.connect(url)
+	if errors.Is(err, nats.ErrNoServers) {
+		err = fmt.Errorf("%w; check that the NATS servers run, and that the URL is theirs", err)
+	}
+	return s, err
 }
 
 // hangUp ends the connection of dial.
