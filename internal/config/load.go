@@ -76,8 +76,8 @@ func Load(from Sources) (Config, error) {
 func LoadOrigins(from Sources) (Config, Origins, error) {
 	l := &loader{config: from.Base, origin: make(Origins), invalid: make(map[string]bool)}
 	l.fields = fields(&l.config)
-	if from.File != "" {
-		l.file(from.File)
+	if from.File != "" && !l.file(from.File) {
+		l.invalid["data-dir"] = true // it is probably in the file
 	}
 	if from.Getenv != nil {
 		l.environment(from.Getenv)
@@ -131,25 +131,26 @@ func (l *loader) flags(flags *Config, given func(string) bool) {
 	}
 }
 
-func (l *loader) file(name string) {
+// file reads the settings of a file. It reports whether it could.
+func (l *loader) file(name string) bool {
 	data, err := os.ReadFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		l.add("", name, "the settings file does not exist: correct --config, or omit it")
-		return
+		return false
 	case err != nil:
 		l.add("", name, "cannot read the settings file: "+reason(err))
-		return
+		return false
 	}
-	l.parse(name, data)
+	return l.parse(name, data)
 }
 
 // parse reads the settings of a file.
-func (l *loader) parse(name string, data []byte) {
+func (l *loader) parse(name string, data []byte) bool {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		l.add("", name, "invalid YAML: "+strings.TrimSpace(err.Error()))
-		return
+		return false
 	}
 	for i, doc := range file.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.CommentType || doc.Body.Type() == ast.NullType {
@@ -158,10 +159,11 @@ func (l *loader) parse(name string, data []byte) {
 		entries, ok := mapping(doc.Body)
 		if !ok || i > 0 {
 			l.add("", sourceLine(name, doc.Body), "the file must contain \"setting: value\" lines and nothing else")
-			return
+			return false
 		}
 		l.entries(name, entries)
 	}
+	return true
 }
 
 func (l *loader) entries(name string, entries []*ast.MappingValueNode) {
