@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,9 @@ func (c *healthCommand) ask(ctx context.Context, cfg *config.Config) (string, er
 	case errors.Is(err, server.ErrNoCertificate):
 		return "", &usageError{err.Error()}
 	case err != nil:
+		if lost, ok := errors.AsType[*url.Error](err); ok {
+			err = lost.Err
+		}
 		return "", fmt.Errorf("no answer at admin-listen: %w; start the server, finish its set-up, or correct --admin-listen", err)
 	}
 	defer resp.Body.Close()
