@@ -28,7 +28,7 @@ type healthCommand struct {
 }
 
 func (*healthCommand) Help() string {
-	return `The command reads the settings of the server and asks /readyz on admin-listen. If admin-client-ca-file admits only clients with a certificate, give it one with --client-cert-file and --client-key-file. Without one it asks on the control socket in data-dir instead, which a store on NATS does not have: run it as the same user as the server. It fails if the server does not answer, is starting or stopping, waits for its set-up page, or cannot store updates. Containers use it as their health check, because their image contains no other program.
+	return `The command reads the settings of the server and asks /readyz on admin-listen. If admin-client-ca-file admits only clients with a certificate, give it one with --client-cert-file and --client-key-file. Without one it asks on the control socket in data-dir instead, which a store on NATS does not have: run it as the same user as the server. It fails if the server does not answer, is starting or stopping, waits for its set-up page, or answers 503 on /readyz. With a full disk it succeeds and says so, because reads work. Containers use it as their health check, because their image contains no other program.
 
 Example:
 
