@@ -342,6 +342,9 @@ func durationFlag(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
+// errTerminated is the cause of the context after a SIGTERM.
+var errTerminated = errors.New("terminated")
+
 // UntilSignal is a context that ends at the first interrupt or SIGTERM. A second
 // one ends the process at once.
 func UntilSignal() (context.Context, func()) {
@@ -352,10 +355,11 @@ func UntilSignal() (context.Context, func()) {
 		select {
 		case got := <-signals:
 			signal.Stop(signals)
+			cause := errTerminated
 			if got == os.Interrupt {
-				cancel(server.ErrInterrupted)
+				cause = server.ErrInterrupted
 			}
-			cancel(nil)
+			cancel(cause)
 		case <-ctx.Done():
 		}
 	}()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +80,9 @@ func (s *shell) explained(err error) error {
 		return err
 	}
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
+		if s.ctx.Err() != nil {
+			return fmt.Errorf("%w before the server answered", context.Cause(s.ctx))
+		}
 		text, action := s.target.unreachable(lost)
 		return &advice{err, text, action}
 	}

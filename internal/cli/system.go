@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -224,7 +225,7 @@ func (c *systemAccountDelete) Run(s *shell, cl *client.Client) error {
 		case <-time.After(500 * time.Millisecond):
 			d, err = cl.AccountDeletion(s.ctx, c.ID)
 		case <-s.ctx.Done():
-			return s.ctx.Err()
+			return fmt.Errorf("%w; the deletion continues: see \"porchlight system account deletion\"", context.Cause(s.ctx))
 		}
 	}
 	if err != nil {
