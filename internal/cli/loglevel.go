@@ -34,6 +34,9 @@ func (c *logLevelCommand) Run(s *shell) error {
 	if c.For < 0 {
 		return &usageError{"--for must be positive"}
 	}
+	if at := s.getenv("PORCHLIGHT_STORE"); at != "" && c.DataDir == "" {
+		return &usageError{"PORCHLIGHT_STORE is " + at + ": the log level of a server with a store on NATS is that in its settings; change log-level there, and send SIGHUP to the server"}
+	}
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: c.DataDir}, Given: s.given,
 	})

@@ -305,7 +305,7 @@ func (s *Store) checkPayload() error {
 }
 
 func (s *Store) missing() error {
-	return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.servers, s.names.stateStream(), s.names.historyStream())
+	return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL, and the name of the store in it", ErrMissing, s.servers, s.names.stateStream(), s.names.historyStream())
 }
 
 // recreateConsumer creates the consumer of firings if it was removed. A new one receives
