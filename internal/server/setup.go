@@ -67,6 +67,9 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 	if s.tls != nil {
 		s.http.TLSConfig = s.tls.Config()
 	}
+	if err := checkAdminListen(&cfg); err != nil {
+		return nil, err
+	}
 	if s.listener, err = bind("listen", cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -75,6 +78,18 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkAdminListen says that the server could not start after the set-up, before a person does it.
+func checkAdminListen(cfg *config.Config) error {
+	if cfg.AdminOff() {
+		return nil
+	}
+	free, err := bind("admin-listen", cfg.AdminListen)
+	if err != nil {
+		return err
+	}
+	return free.Close()
 }
 
 // newSetupCode has 60 random bits in three groups: nobody guesses it over a network.
