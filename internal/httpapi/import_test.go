@@ -121,7 +121,7 @@ func TestImportRefusesLists(t *testing.T) {
 	admin := w.admin()
 	for list, detail := range map[string]string{
 		"":                         "must be named in the first line",
-		"email,phone\n":            `have no "phone"; they are email, first_name`,
+		"email,phone\n":            `must not have "phone"; they are email, first_name`,
 		"display_name\nAnn\n":      `must have "email"`,
 		"email,EMAIL\n":            "twice",
 		"email,d\xe9partement\n":   "CSV UTF-8",

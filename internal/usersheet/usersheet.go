@@ -97,9 +97,9 @@ func (r *Reader) readHeader(header []string) error {
 		column := slices.Index(columns[:], name)
 		switch {
 		case column < 0:
-			return &HeaderError{fmt.Sprintf("have no %q; they are %s", shorten(name), strings.Join(columns[:], ", "))}
+			return &HeaderError{fmt.Sprintf("must not have %q; they are %s", shorten(name), strings.Join(columns[:], ", "))}
 		case r.at[column] >= 0:
-			return &HeaderError{fmt.Sprintf("have %q twice", name)}
+			return &HeaderError{fmt.Sprintf("must not have %q twice", name)}
 		}
 		r.at[column] = i
 	}
