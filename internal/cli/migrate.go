@@ -62,11 +62,11 @@ func (c *migrateCommand) migration(s *shell) (server.Migration, error) {
 		return server.Migration{}, &usageError{"one of --from and --to must be the URL of a store on NATS, and the other one a data directory; to move a data directory, stop the server and move the files"}
 	}
 	m := server.Migration{From: config.Default(), To: config.Default(), Verify: c.VerifyOnly}
-	dir, onNATS, url := &m.From, &m.To, c.To
+	dir, onNATS, url, named := &m.From, &m.To, c.To, "--to"
 	dir.DataDir = c.From
 	if server.IsNATS(c.From) {
 		m.From.DataDir = ""
-		dir, onNATS, url = &m.To, &m.From, c.From
+		dir, onNATS, url, named = &m.To, &m.From, c.From, "--from"
 		dir.DataDir = c.To
 	}
 	var err error
@@ -79,5 +79,12 @@ func (c *migrateCommand) migration(s *shell) (server.Migration, error) {
 		},
 		Given: func(flag string) bool { return flag == "store" || s.given(flag) },
 	})
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		for i := range problems {
+			if problems[i].Where == "--store" {
+				problems[i].Where = named
+			}
+		}
+	}
 	return m, err
 }

@@ -30,7 +30,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return nil
 	}
 	if s.opts.SystemURL == "" && s.opts.SystemCredentials == "" {
-		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): provide its URL or credentials, or set durability to os", ErrSettings, ErrSystemAccount)
+		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always)", ErrSettings, ErrSystemAccount)
 	}
 	servers, err := s.requestReports(ctx)
 	if err != nil {
