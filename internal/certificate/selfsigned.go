@@ -82,7 +82,7 @@ func StoredSelfSigned(dataDir string, names []string) ([]Info, error) {
 	case unread:
 		return nil, fmt.Errorf("the self-signed certificate cannot be read: %w; run this command as the server's user", err)
 	case err != nil:
-		return []Info{{Source: SelfSigned, Names: names, Problem: err.Error()}}, nil
+		return []Info{{Source: SelfSigned, Names: names, Problem: err.Error()}}, nil //nolint:nilerr // the server replaces it when it starts
 	}
 	return []Info{describe(SelfSigned, certFile, pair.Leaf)}, nil
 }
