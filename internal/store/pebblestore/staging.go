@@ -88,7 +88,7 @@ func (w *staging) checkSpace() error {
 		return nil
 	}
 	if err == nil && free < low+tableBytes {
-		return fmt.Errorf("%w: %d bytes are free, and %d must stay free; free space, or choose a directory on another disk", backup.ErrNoSpace, free, low)
+		return fmt.Errorf("%w: %d MiB are free, and %d MiB are needed; free space, or choose a directory on another disk", backup.ErrNoSpace, free>>20, (low+tableBytes)>>20)
 	}
 	return err
 }
