@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/store"
 )
 
 const (
@@ -80,11 +82,15 @@ func (s *Store) query(ctx context.Context, q lastQuery) (snapshot, error) {
 	return s.querySince(ctx, q, s.lastSeq.Load())
 }
 
-// queryFresh reads the state stream as it is at the call, or later.
+// queryFresh reads the state stream as it is at the call, or later. The leader alone does not
+// know that: it may have been replaced without knowing it.
 func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
-	at, err := s.leaderSeq(ctx, s.names.stateStream())
-	if err != nil {
-		return snapshot{}, err
+	at, err := s.barriers.wait(ctx)
+	switch {
+	case isFull(err):
+		return snapshot{}, fmt.Errorf("%w: %w", store.ErrFull, err)
+	case err != nil:
+		return snapshot{}, s.readFailed(ctx, err)
 	}
 	return s.querySince(ctx, q, max(at, s.lastSeq.Load()))
 }

@@ -38,21 +38,23 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 // update runs while the caller has u's queue on this node. Another node may still write
 // concurrently.
 func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	// The cached record may be stale. A write that is based on it is then refused.
+	// The record may be stale. A write that is based on it is then refused.
 	prev := s.cached(u)
-	for fresh := false; ; {
+	for confirmed := false; ; {
 		if prev == nil {
 			var err error
 			if prev, err = s.newest(ctx, u); err != nil {
 				return store.Record{}, err
 			}
-			fresh = true
 		}
 		change, err := decide(fn, prev.Recorded)
-		if err != nil && !fresh {
-			// The record was cached, so another node may have changed it: decide again on
-			// the newest one.
-			prev = nil
+		if err != nil && !confirmed {
+			// No write confirms that this is the newest record: another node may have changed
+			// it, and a leader may have been replaced without knowing it.
+			if prev, err = s.confirmed(ctx, u); err != nil {
+				return store.Record{}, err
+			}
+			confirmed = true
 			continue
 		}
 		if p, ok := errors.AsType[*store.PanicError](err); ok {
@@ -73,7 +75,7 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 		if !errors.Is(err, errSuperseded) {
 			return store.Record{}, err
 		}
-		prev = nil
+		prev, confirmed = nil, false
 	}
 }
 
@@ -88,7 +90,26 @@ func (s *Store) cached(u store.User) *record {
 	return rec
 }
 
-// newest reads the record from the leader, and caches it.
+// confirmed reads the record as it is at the call, or later, and caches it.
+func (s *Store) confirmed(ctx context.Context, u store.User) (*record, error) {
+	present, _, err := s.readLast(ctx, s.queryFresh, s.names.all(u))
+	if err != nil {
+		return nil, err
+	}
+	m, ok := s.names.newestOf(u, present)
+	if !ok {
+		return &record{user: u}, nil
+	}
+	rec, err := decodeRecord(u, m)
+	if err != nil {
+		return nil, err
+	}
+	s.records.put(u, rec)
+	return rec, nil
+}
+
+// newest reads the record from the leader, and caches it. The leader may have been replaced
+// without knowing it.
 func (s *Store) newest(ctx context.Context, u store.User) (*record, error) {
 	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: s.names.both(u)})
 	if err == nil && last == nil && s.names.hasLayout1 {

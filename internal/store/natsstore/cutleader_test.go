@@ -1,0 +1,157 @@
+package natsstore_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/porttest"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/storetest"
+)
+
+// startSplittable runs three servers as a cluster. split cuts the first one off from the others.
+func startSplittable(tb testing.TB) (c *cluster, split func()) {
+	tb.Helper()
+	const n = 3
+	c = &cluster{}
+	dir, ports := enginetest.DirInMemory(tb), porttest.Free(tb, 2*n)
+	var routes []*proxy // of the first server
+	for i := range n {
+		o := serverOptions(tb, filepath.Join(dir, fmt.Sprint("n", i)), always)
+		o.ServerName, o.Port = fmt.Sprint("n", i), ports[n+i]
+		// Nobody reaches the advertised address, so servers use only the routes that they are given.
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i], Advertise: "127.0.0.1:1", NoAdvertise: true}
+		for j := range n {
+			addr := fmt.Sprintf("127.0.0.1:%d", ports[j])
+			if i != j && min(i, j) == 0 {
+				p := startProxy(tb, func() string { return fmt.Sprintf("127.0.0.1:%d", ports[j]) })
+				routes, addr = append(routes, p), p.listen.Addr().String()
+			}
+			if i != j {
+				o.Routes = append(o.Routes, server.RoutesFromStr("nats://"+addr)...)
+			}
+		}
+		s, err := server.NewServer(o)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.servers, c.settings = append(c.servers, s), append(c.settings, o)
+	}
+	for _, s := range c.servers {
+		go s.Start()
+	}
+	tb.Cleanup(c.stop)
+	for _, s := range c.servers {
+		if !s.ReadyForConnections(waitLimit) {
+			tb.Fatal("a NATS server did not start")
+		}
+	}
+	c.awaitLeader(tb)
+	return c, func() {
+		for _, p := range routes {
+			p.closed.Store(true)
+			p.cut()
+		}
+	}
+}
+
+// lead makes a server lead the cluster and the state stream.
+func (c *cluster) lead(tb testing.TB, i int) {
+	tb.Helper()
+	stepDown := func(name, password, subject string) {
+		conn, err := nats.Connect(c.urlOf(name, password))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer conn.Close()
+		body := fmt.Appendf(nil, `{"placement": {"preferred": %q}}`, c.servers[i].Name())
+		_, _ = conn.Request(subject, body, time.Second) // it is repeated
+	}
+	waitFor(tb, "the leader", func() bool {
+		if !c.servers[i].JetStreamIsLeader() {
+			stepDown(sysUser, sysSecret, "$JS.API.META.LEADER.STEPDOWN")
+			return false
+		}
+		if !c.servers[i].JetStreamIsStreamLeader("PORCHLIGHT", "porchlight-state") {
+			stepDown(user, password, "$JS.API.STREAM.LEADER.STEPDOWN.porchlight-state")
+			return false
+		}
+		return true
+	})
+}
+
+// TestCutOffLeader: a node whose server is cut off with the leadership of the stream, which it
+// does not know to be lost, answers neither that an update changes nothing nor that a document
+// has another version.
+func TestCutOffLeader(t *testing.T) {
+	t.Parallel()
+	c, split := startSplittable(t)
+	o := c.options()
+	o.Timeout, o.Logger = 0, slog.New(slog.DiscardHandler)
+	urlOf := func(i int) string {
+		return fmt.Sprintf("nats://%s:%s@%s", user, password, c.servers[i].Addr())
+	}
+	cutOff, other := openSoon(t, urlOf(0), o), openSoon(t, urlOf(1), o)
+	defer closeStore(t, cutOff)
+	defer closeStore(t, other)
+	set := func(s *natsstore.Store, note string) (store.Record, error) {
+		return s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(was presence.State) (presence.State, error) {
+			if was.Note.Text == note {
+				return was, presence.ErrNoChange
+			}
+			was.Note.Text = note
+			return touch(was)
+		}))
+	}
+	key := store.Key{Collection: "things", Key: "one"}
+	version := func() string {
+		t.Helper()
+		docs, err := other.Load(t.Context(), "acme", key)
+		if err != nil || len(docs) != 1 {
+			t.Fatal(docs, err)
+		}
+		return docs[0].Version
+	}
+	waitFor(t, "a note and a document", func() bool {
+		_, err := set(other, "one")
+		written := other.Write(t.Context(), "acme", store.Doc{Key: key, Value: []byte("one")})
+		return (err == nil || errors.Is(err, presence.ErrNoChange)) && (written == nil || errors.Is(written, store.ErrConflict))
+	})
+	before := version()
+	c.lead(t, 0)
+	if _, err := set(cutOff, "one"); !errors.Is(err, presence.ErrNoChange) {
+		t.Fatalf("a note that is set: %v", err)
+	}
+	split()
+	waitFor(t, "a new leader", func() bool {
+		_, err := set(other, "two")
+		return err == nil
+	})
+	if err := other.Write(t.Context(), "acme", store.Doc{Key: key, Version: before, Value: []byte("two")}); err != nil {
+		t.Fatal(err)
+	}
+	after := version()
+	var asked sync.WaitGroup // at once, while the server has not noticed it
+	asked.Go(func() {
+		if record, err := set(cutOff, "one"); errors.Is(err, presence.ErrNoChange) {
+			t.Errorf("the note is said to be %q, after another one was acknowledged", record.State.Note.Text)
+		}
+	})
+	asked.Go(func() {
+		if err := cutOff.Write(t.Context(), "acme", store.Doc{Key: key, Version: after, Value: []byte("three")}); errors.Is(err, store.ErrConflict) {
+			t.Error("the newest version of a document is said to be another one")
+		}
+	})
+	asked.Wait()
+}
