@@ -438,6 +438,30 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
+// TestRolledBack: a store fails whose stream ends before what was stored.
+func TestRolledBack(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := servers.open(t, natsstore.WithInterval(servers.options(), 50*time.Millisecond))
+	defer closeStore(t, s)
+	if err := s.VerifyOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.LastSeq(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Note(last + 3)
+	select {
+	case <-s.Failed():
+	case <-time.After(waitLimit):
+		t.Fatal("the store did not fail")
+	}
+	if err := s.Check(t.Context()); !errors.Is(err, natsstore.ErrLost) {
+		t.Errorf("Check: %v, want ErrLost", err)
+	}
+}
+
 // TestDueOverRestarts: Due reports each user once who is due while the server is down.
 func TestDueOverRestarts(t *testing.T) {
 	t.Parallel()

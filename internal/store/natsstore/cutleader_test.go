@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func (c *cluster) lead(tb testing.TB, i int) {
 
 // TestCutOffLeader: a node whose server is cut off with the leadership of the stream, which it
 // does not know to be lost, answers neither that an update changes nothing nor that a document
-// has another version.
+// has another version. A node that has connected to that server does not take the store for lost.
 func TestCutOffLeader(t *testing.T) {
 	t.Parallel()
 	c, split := startSplittable(t)
@@ -102,9 +103,13 @@ func TestCutOffLeader(t *testing.T) {
 	urlOf := func(i int) string {
 		return fmt.Sprintf("nats://%s:%s@%s", user, password, c.servers[i].Addr())
 	}
-	cutOff, other := openSoon(t, urlOf(0), o), openSoon(t, urlOf(1), o)
+	var serverOfMoved atomic.Int64
+	serverOfMoved.Store(1)
+	toMoved := startProxy(t, func() string { return c.servers[serverOfMoved.Load()].Addr().String() })
+	cutOff, other, moved := openSoon(t, urlOf(0), o), openSoon(t, urlOf(1), o), openSoon(t, toMoved.url(), o)
 	defer closeStore(t, cutOff)
 	defer closeStore(t, other)
+	defer closeStore(t, moved)
 	set := func(s *natsstore.Store, note string) (store.Record, error) {
 		return s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(was presence.State) (presence.State, error) {
 			if was.Note.Text == note {
@@ -135,7 +140,7 @@ func TestCutOffLeader(t *testing.T) {
 	}
 	split()
 	waitFor(t, "a new leader", func() bool {
-		_, err := set(other, "two")
+		_, err := set(moved, "two")
 		return err == nil
 	})
 	if err := other.Write(t.Context(), "acme", store.Doc{Key: key, Version: before, Value: []byte("two")}); err != nil {
@@ -152,6 +157,15 @@ func TestCutOffLeader(t *testing.T) {
 		if err := cutOff.Write(t.Context(), "acme", store.Doc{Key: key, Version: after, Value: []byte("three")}); errors.Is(err, store.ErrConflict) {
 			t.Error("the newest version of a document is said to be another one")
 		}
+	})
+	serverOfMoved.Store(0)
+	toMoved.cut()
+	waitFor(t, "an answer", func() bool {
+		if err := moved.VerifyOnce(t.Context()); errors.Is(err, natsstore.ErrLost) {
+			t.Errorf("a leader that was replaced is taken for the loss of the store: %v", err)
+			return true
+		}
+		return !c.servers[0].JetStreamIsStreamLeader("PORCHLIGHT", "porchlight-state")
 	})
 	asked.Wait()
 }

@@ -40,6 +40,9 @@ func WithSharedLease(o Options, term time.Duration) Options {
 // VerifyOnce is the check of the monitor.
 func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }
 
+// Note makes a store believe that a sequence was stored.
+func (s *Store) Note(seq uint64) { s.advanceSeq(seq) }
+
 // Apply stores a write. If its acknowledgement is lost, base reports whether it was stored.
 func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error)) error {
 	subject := s.names.probe()

@@ -95,7 +95,7 @@ func (s *Store) verify(ctx context.Context) {
 				s.gate.opened()
 			}
 			return
-		case errors.Is(err, ErrSettings), errors.Is(err, ErrNewer), errors.Is(err, errOtherEpoch):
+		case errors.Is(err, ErrSettings), errors.Is(err, ErrNewer), errors.Is(err, errOtherEpoch), errors.Is(err, errRolledBack):
 			s.fail(err)
 			return
 		case errors.Is(err, ErrLost), errors.Is(err, ErrForeign):
@@ -118,7 +118,10 @@ func (s *Store) verify(ctx context.Context) {
 	}
 }
 
-var errOtherEpoch = errors.New("store was replaced by another one")
+var (
+	errOtherEpoch = errors.New("store was replaced by another one")
+	errRolledBack = fmt.Errorf("%w: it was rolled back", ErrLost)
+)
 
 func (s *Store) verifyOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.readTimeout())
@@ -139,9 +142,22 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 	case inv.id.Epoch != s.epoch:
 		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, inv.id.Epoch)
 	case inv.state.State.LastSeq < known:
-		return fmt.Errorf("%w: stream %s ends at %d, but %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), inv.state.State.LastSeq, known)
+		return s.confirmRollback(ctx, known)
 	}
 	return nil
+}
+
+// confirmRollback reports whether the state stream ends before a sequence that was stored. So
+// says also a leader that was replaced without knowing it, but it stores nothing any more.
+func (s *Store) confirmRollback(ctx context.Context, known uint64) error {
+	seq, err := s.barriers.wait(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("stream %s ends before %d, which was stored, and cannot be written: %w", s.names.stateStream(), known, err)
+	case seq > known:
+		return fmt.Errorf("stream %s had another leader", s.names.stateStream())
+	}
+	return fmt.Errorf("%w: stream %s has stored %d, but %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", errRolledBack, s.names.stateStream(), seq, known)
 }
 
 // Check implements store.Store. It writes a probe unless a write was acknowledged within
