@@ -193,13 +193,19 @@ func (s *bindings) stays(b *Binding, activity presence.Activity, idleAt presence
 	}
 }
 
-// touch notes activity that was reported otherwise than through the connection.
-func (s *bindings) touch(key heldSession, idleAt presence.Instant) {
+// touch notes activity that was reported otherwise than through the connection. It reports
+// false if an idle edge is being written.
+func (s *bindings) touch(key heldSession, idleAt presence.Instant) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.find(key); h != nil {
+	h := s.find(key)
+	if h != nil && h.writing {
+		return false
+	}
+	if h != nil {
 		h.idleAt = idleAt
 	}
+	return true
 }
 
 // release removes a binding. If it was the last of its session, the session is released at

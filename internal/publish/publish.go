@@ -98,21 +98,37 @@ func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor
 	if !ok {
 		return p.publishRecorded(ctx, u, actor, e)
 	}
-	if !p.holds.waiting(u) {
-		if record, ok, err := p.refreshUnrecorded(ctx, u, refresh); ok || err != nil {
-			return Result{Record: record}, err
-		}
+	result, err := p.publishRefresh(ctx, u, actor, refresh)
+	if err != nil || result.Answer != nil || p.noteActivity(u, refresh) {
+		return result, err
 	}
-	result, err := p.publishRecorded(ctx, u, actor, e)
-	p.noteActivity(u, refresh, err)
+	unlock, err := p.bound.lock(ctx, u)
+	if err != nil {
+		return Result{}, err
+	}
+	defer unlock()
+	refresh.Request = presence.Request{} // it was carried out
+	if result, err = p.publishRecorded(ctx, u, actor, refresh); err == nil {
+		p.noteActivity(u, refresh)
+	}
 	return result, err
 }
 
-// noteActivity notes activity that was reported of a session that a connection holds.
-func (p *Publisher) noteActivity(u store.User, e presence.Refresh, err error) {
-	if err == nil && e.Activity == presence.ActivityActive {
-		p.bound.touch(heldSession{u, e.Session}, p.idleAt(p.now()))
+// publishRefresh is Publish for a refresh, which may need no commit.
+func (p *Publisher) publishRefresh(ctx context.Context, u store.User, actor store.Actor, e presence.Refresh) (Result, error) {
+	if !p.holds.waiting(u) {
+		if record, ok, err := p.refreshUnrecorded(ctx, u, e); ok || err != nil {
+			return Result{Record: record}, err
+		}
 	}
+	return p.publishRecorded(ctx, u, actor, e)
+}
+
+// noteActivity notes activity that was reported of a session that a connection holds. It
+// reports false if this node is writing that the session became idle: the activity is to be
+// recorded after that.
+func (p *Publisher) noteActivity(u store.User, e presence.Refresh) bool {
+	return e.Activity != presence.ActivityActive || p.bound.touch(heldSession{u, e.Session}, p.idleAt(p.now()))
 }
 
 // publishRecorded is Publish with a commit, even for refreshes.

@@ -79,7 +79,6 @@ func (p *Publisher) refreshUnrecorded(ctx context.Context, u store.User, e prese
 		return store.Record{}, false, err
 	}
 	if presence.OnRecord(records[0].State, e, p.policy, p.now()) {
-		p.noteActivity(u, e, nil)
 		return records[0], true, nil
 	}
 	if p.policy.Ahead {

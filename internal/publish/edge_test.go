@@ -1,0 +1,54 @@
+package publish_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A slowStart is a store that does something before an update.
+type slowStart struct {
+	store.Store
+	meanwhile func()
+}
+
+func (s *slowStart) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
+	if do := s.meanwhile; do != nil {
+		s.meanwhile = nil
+		do()
+	}
+	return s.Store.Update(ctx, u, fn)
+}
+
+// TestActivityWhileBecomingIdle: activity counts that is reported by HTTP while the node writes
+// that the session of a connection became idle.
+func TestActivityWhileBecomingIdle(t *testing.T) {
+	slow := &slowStart{}
+	runCluster(t, 1, func(c *cluster) {
+		u, n := c.user(0), c.nodes[0]
+		n.connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
+		reported := make(chan error, 1)
+		slow.meanwhile = func() {
+			go func() {
+				_, err := n.Publish(c.Context(), u, store.Actor{User: u.ID}, presence.Refresh{Session: "s", Activity: presence.ActivityActive})
+				reported <- err
+			}()
+			synctest.Wait() // until it was answered, or waits for this update
+		}
+		idleAfter := n.Policy().IdleAfter
+		advanceTime(idleAfter + time.Second)
+		if err := <-reported; err != nil {
+			t.Fatal(err)
+		}
+		c.want(u, presence.Available)
+		advanceTime(idleAfter - 2*time.Second)
+		c.want(u, presence.Available)
+		advanceTime(2 * time.Second)
+		c.want(u, presence.Away)
+	}, func(o *publish.Options) { slow.Store, o.Store = o.Store, slow })
+}
