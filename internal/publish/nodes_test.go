@@ -601,7 +601,7 @@ func TestEndHolders(t *testing.T) {
 			})
 		}
 		ending.Wait()
-		if took := time.Since(begun); took < 75*time.Millisecond {
+		if took := time.Since(begun); took < 50*time.Millisecond { // each node may end a group at once, and then waits
 			t.Errorf("%d users in %v", users, took)
 		}
 		offline := make(map[store.User]int)
