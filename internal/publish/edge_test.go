@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,4 +52,33 @@ func TestActivityWhileBecomingIdle(t *testing.T) {
 		advanceTime(2 * time.Second)
 		c.want(u, presence.Away)
 	}, func(o *publish.Options) { slow.Store, o.Store = o.Store, slow })
+}
+
+// TestSignedOutWhileHeldAgain: a session that two connections share is signed out while the
+// node of one holds it again after the other was lost. It does not come back.
+func TestSignedOutWhileHeldAgain(t *testing.T) {
+	slow := &slowStart{}
+	runCluster(t, 2, func(c *cluster) {
+		u := c.user(0)
+		lost := make(chan error, 1)
+		c.nodes[0].connect(u, "s", func(err error) { lost <- err })
+		second := c.nodes[1].connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
+		synctest.Wait()
+		slow.meanwhile = func() { c.nodes[1].must(u, presence.SignOut{Session: "s"}) }
+		if err := second.Release(c.Context()); err != nil {
+			t.Fatal(err)
+		}
+		advanceTime(20 * time.Second)
+		if slow.meanwhile != nil {
+			t.Fatal("INVALID: the session was not held again")
+		}
+		c.want(u, presence.Offline)
+		if err := <-lost; !errors.Is(err, presence.ErrUnknownSession) {
+			t.Errorf("the connection was told %v", err)
+		}
+	}, func(o *publish.Options) {
+		if slow.Store == nil {
+			slow.Store, o.Store = o.Store, slow
+		}
+	})
 }

@@ -3,6 +3,7 @@ package publish
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -117,9 +118,14 @@ func (p *Publisher) holdAgain(ctx context.Context, key heldSession) error {
 		return nil
 	}
 	_, err = p.publishRecorded(ctx, key.user, store.Actor{User: key.user.ID}, presence.SignIn{
+		// A session that was signed out meanwhile must not begin again.
+		Request: presence.Request{IfMatch: []presence.Revision{records[0].State.Revision}},
 		Session: session.ID, Client: session.Client, Version: session.Version, Lease: presence.DefaultLease,
 		App: session.App, Via: session.Via, Holder: p.Holder(),
 	})
+	if errors.Is(err, presence.ErrPrecondition) {
+		return nil // the next visit looks again
+	}
 	return err
 }
 
