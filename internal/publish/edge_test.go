@@ -3,6 +3,8 @@ package publish_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +81,41 @@ func TestSignedOutWhileHeldAgain(t *testing.T) {
 	}, func(o *publish.Options) {
 		if slow.Store == nil {
 			slow.Store, o.Store = o.Store, slow
+		}
+	})
+}
+
+// TestOneOfTwoHoldersDies: two connections share a session, and the node of the one that holds
+// it dies. The other node holds it before the sessions of the first end.
+func TestOneOfTwoHoldersDies(t *testing.T) {
+	var silent atomic.Pointer[string]
+	var all []string
+	runCluster(t, 3, func(c *cluster) {
+		for _, n := range c.nodes {
+			all = append(all, n.name)
+		}
+		u := c.user(0)
+		c.nodes[0].connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
+		c.nodes[1].connect(u, "s", func(error) {})
+		advanceTime(time.Minute)
+		if s := c.record(u).State.Sessions[0]; s.Holder != c.nodes[1].name {
+			t.Fatalf("INVALID: held by %q", s.Holder)
+		}
+		c.nodes[1].kill()
+		advanceTime(16 * time.Second)
+		silent.Store(&c.nodes[1].name)
+		advanceTime(14 * time.Second)
+		if err := c.nodes[2].EndHolders(c.Context(), []string{c.nodes[1].name}, nil); err != nil {
+			t.Fatal(err)
+		}
+		advanceTime(time.Minute)
+		c.want(u, presence.Available)
+		if n := c.shows(u, presence.Offline); n != 0 {
+			t.Errorf("shown offline %d times", n)
+		}
+	}, func(o *publish.Options) {
+		o.Serving = func() []string {
+			return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return silent.Load() != nil && name == *silent.Load() })
 		}
 	})
 }

@@ -39,6 +39,9 @@ type Options struct {
 	// Holder names this run of the node in the records of the sessions that its
 	// connections hold, until HoldAs. Each run needs another one. "": a random one.
 	Holder string
+	// Serving are the runs of nodes that neither drain nor were silent for a while. It is well
+	// before a run is known to have ended. nil: this one alone has connections.
+	Serving func() []string
 }
 
 // Publisher takes events. It is safe for concurrent use.
@@ -49,6 +52,7 @@ type Publisher struct {
 	clock  func() time.Time
 	log    *slog.Logger
 	holder atomic.Pointer[string]
+	serves func() []string
 
 	soft  soft
 	holds holds
@@ -58,7 +62,7 @@ type Publisher struct {
 // New returns a publisher that serves from now on: recorded sessions get a full lease
 // from this instant, unless several nodes share the store.
 func New(o Options) *Publisher {
-	p := &Publisher{store: o.Store, policy: o.Policy, known: o.Known, clock: o.Clock, log: o.Log}
+	p := &Publisher{store: o.Store, policy: o.Policy, known: o.Known, clock: o.Clock, log: o.Log, serves: o.Serving}
 	p.soft.seed = maphash.MakeSeed()
 	p.bound.init()
 	holder := cmp.Or(o.Holder, rand.Text())

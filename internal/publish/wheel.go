@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,14 +107,15 @@ func (p *Publisher) visit(ctx context.Context, key heldSession) {
 	p.bound.endVisit(key, p.now().Add(releaseRetry))
 }
 
-// holdAgain holds a session that this node shares with another one, if that has released it.
+// holdAgain holds a session that this node shares with another one, if that has released it,
+// or may be dead.
 func (p *Publisher) holdAgain(ctx context.Context, key heldSession) error {
 	records, _, err := p.store.Read(ctx, []store.User{key.user}, store.Freshness{})
 	if err != nil || len(records) == 0 {
 		return err
 	}
 	session := findSession(records[0].State, key.id)
-	if session == nil || session.Held() {
+	if session == nil || session.Held() && !p.inherits(session.Holder) {
 		p.reconcile(key.user, records[0].State)
 		return nil
 	}
@@ -127,6 +129,16 @@ func (p *Publisher) holdAgain(ctx context.Context, key heldSession) error {
 		return nil // the next visit looks again
 	}
 	return err
+}
+
+// inherits reports whether this run is to hold what another one holds, before the sessions of
+// that end.
+func (p *Publisher) inherits(from string) bool {
+	if p.serves == nil {
+		return false
+	}
+	serving := p.serves()
+	return slices.Contains(serving, p.Holder()) && !slices.Contains(serving, from)
 }
 
 // What is to be written of a held session.

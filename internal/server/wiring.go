@@ -79,7 +79,8 @@ func (s *Server) compose() {
 		return err
 	}
 	s.publisher = publish.New(publish.Options{
-		Store: s.store, Policy: policyOf(&s.config, isShared(s.store)), Known: known, Clock: clock, Log: s.log, Holder: s.members.Self(),
+		Store: s.store, Policy: policyOf(&s.config, isShared(s.store)), Known: known, Clock: clock, Log: s.log,
+		Holder: s.members.Self(), Serving: s.members.Serving,
 	})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Nodes: s.peers()}
