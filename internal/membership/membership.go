@@ -233,6 +233,9 @@ func (m *Members) register(ctx context.Context) error {
 		return err
 	}
 	next := incarnation{id: cryptorand.Text(), replaces: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
+	if m.isUnregistered() {
+		next.id, next.replaces = m.Self(), ""
+	}
 	// The level document is written again: its rise is then decided after this node was seen.
 	docs := []store.Doc{m.beatDoc(&next), m.levelDoc(read)}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -249,6 +252,14 @@ func (m *Members) register(ctx context.Context) error {
 	defer m.mu.Unlock()
 	m.self = next
 	return nil
+}
+
+// isUnregistered reports whether this node serves a full disk, which had no space for its
+// document.
+func (m *Members) isUnregistered() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opts.Exclusive && m.self.id != "" && !m.self.acked && !m.self.givenUp
 }
 
 // Self is the incarnation of this node. It changes when the node was isolated.

@@ -507,6 +507,8 @@ func TestFullDisk(t *testing.T) {
 				n.Members = membership.New(membership.Options{
 					Store: disk, Clock: time.Now, Exclusive: exclusive, Facts: membership.Facts{Host: "a", Reads: membership.ThisVersion()},
 				})
+				n.OnIsolated = func() { n.note("isolated", "") }
+				n.OnRejoined = func(id string) { n.note("rejoined", id) }
 				err := n.join()
 				if exclusive == errors.Is(err, store.ErrFull) {
 					t.Fatalf("Join returned %v", err)
@@ -516,11 +518,16 @@ func TestFullDisk(t *testing.T) {
 					close(n.done)
 					return
 				}
+				id := n.Self()
 				time.Sleep(time.Hour)
 				disk.full.Store(false)
 				time.Sleep(time.Minute)
 				if got := len(w.written()); got != 2 { // the node, and the level
 					t.Errorf("%d documents were written", got)
+				}
+				w.never("isolated") // its clients stay
+				if n.Self() != id {
+					t.Error("the node serves under another name")
 				}
 			})
 		})

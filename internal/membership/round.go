@@ -118,7 +118,7 @@ func (m *Members) checkSelf(ctx context.Context, read *reading) {
 		v = m.decode(&doc)
 	}
 	m.mu.Unlock()
-	if !ok || v.dead() {
+	if !ok && !m.isUnregistered() || v.dead() {
 		m.giveUp(ctx, "another node declared it dead")
 	}
 }
@@ -171,6 +171,9 @@ func (m *Members) write(ctx context.Context, docs ...store.Doc) error {
 
 // beat renews the document of this node, or registers a new incarnation.
 func (m *Members) beat(ctx context.Context) error {
+	if m.isUnregistered() {
+		return m.registerAgain(ctx)
+	}
 	m.mu.Lock()
 	if m.opts.Exclusive && m.self.acked {
 		m.mu.Unlock()
