@@ -21,8 +21,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// startSplittable runs three servers as a cluster. split cuts the first one off from the others.
-func startSplittable(tb testing.TB) (c *cluster, split func()) {
+// startSplittable runs three servers as a cluster. split cuts the first one off from the others,
+// until heal.
+func startSplittable(tb testing.TB) (c *cluster, split, heal func()) {
 	tb.Helper()
 	const n = 3
 	c = &cluster{}
@@ -59,12 +60,18 @@ func startSplittable(tb testing.TB) (c *cluster, split func()) {
 		}
 	}
 	c.awaitLeader(tb)
-	return c, func() {
+	split = func() {
 		for _, p := range routes {
 			p.closed.Store(true)
 			p.cut()
 		}
 	}
+	heal = func() {
+		for _, p := range routes {
+			p.closed.Store(false)
+		}
+	}
+	return c, split, heal
 }
 
 // lead makes a server lead the cluster and the state stream.
@@ -97,7 +104,7 @@ func (c *cluster) lead(tb testing.TB, i int) {
 // has another version. A node that has connected to that server does not take the store for lost.
 func TestCutOffLeader(t *testing.T) {
 	t.Parallel()
-	c, split := startSplittable(t)
+	c, split, _ := startSplittable(t)
 	o := c.options()
 	o.Timeout, o.Logger = 0, slog.New(slog.DiscardHandler)
 	urlOf := func(i int) string {
@@ -168,4 +175,62 @@ func TestCutOffLeader(t *testing.T) {
 		return !c.servers[0].JetStreamIsStreamLeader("PORCHLIGHT", "porchlight-state")
 	})
 	asked.Wait()
+}
+
+// TestAnswerLostBeforeCutOffLeader: the answer to an update is lost, and the node connects to a
+// server that is cut off with the leadership of the stream, which it does not know to be lost.
+// That the record there is another one does not mean that the update was not made.
+func TestAnswerLostBeforeCutOffLeader(t *testing.T) {
+	t.Parallel()
+	c, split, heal := startSplittable(t)
+	o := c.options()
+	o.Logger = slog.New(slog.DiscardHandler)
+	var server atomic.Int64
+	server.Store(1)
+	p := startProxy(t, func() string { return c.servers[server.Load()].Addr().String() })
+	s := openSoon(t, p.url(), o)
+	defer closeStore(t, s)
+	other := openSoon(t, fmt.Sprintf("nats://%s:%s@%s", user, password, c.servers[2].Addr()), o)
+	defer closeStore(t, other)
+	var decided atomic.Int64
+	add := func(s *natsstore.Store) error {
+		_, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(was presence.State) (presence.State, error) {
+			decided.Add(1)
+			was.Note.Text += "x"
+			return touch(was)
+		}))
+		return err
+	}
+	note := func() string {
+		records, _, err := other.Read(t.Context(), []store.User{userNumber(1)}, store.Freshness{Strong: true})
+		if err != nil || len(records) == 0 {
+			return ""
+		}
+		return records[0].State.Note.Text
+	}
+	waitFor(t, "a record", func() bool { return add(s) == nil })
+	c.lead(t, 0)
+	split()
+	waitFor(t, "a new leader", func() bool { return add(s) == nil })
+	before := note()
+	decided.Store(0)
+	p.dropAfterWrite.Store(true)
+	result := make(chan error, 1)
+	go func() { result <- add(s) }()
+	waitFor(t, "the update", func() bool { return note() == before+"x" })
+	server.Store(0)
+	p.restore()
+	for end := time.Now().Add(3 * time.Second); decided.Load() < 2 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("decided %d times; the server that was cut off leads: %t", decided.Load(), c.servers[0].JetStreamIsStreamLeader("PORCHLIGHT", "porchlight-state"))
+	heal()
+	err := <-result
+	if err != nil && !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("the update was made, and answered with %v", err)
+	}
+	waitFor(t, "a strong read", func() bool { return note() != "" })
+	if got := note(); got != before+"x" {
+		t.Errorf("the note is %q after one update of %q", got, before)
+	}
 }

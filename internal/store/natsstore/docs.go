@@ -190,21 +190,22 @@ func ttl(d time.Duration) string {
 
 // outcome determines whether the write was stored: all documents, or none.
 func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
+	present, _, err := w.s.readLast(ctx, w.s.queryFresh, w.subjects)
+	if err != nil {
+		return 0, 0, err
+	}
 	result := unchanged
 	for i, subject := range w.subjects {
-		last, err := w.s.leaderLastOnce(ctx, subject)
-		if err != nil {
-			return 0, 0, err
-		}
+		last, ok := present[subject]
 		prev := w.prior[i].seq
-		if last == nil && prev == 0 || last != nil && last.seq == prev {
+		if !ok && prev == 0 || ok && last.seq == prev {
 			continue
 		}
 		result = superseded
-		if last == nil {
+		if !ok {
 			continue // it expired
 		}
-		head, _, err := decodeDoc(*last)
+		head, _, err := decodeDoc(last)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -21,7 +21,7 @@ const (
 func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Context) (outcome, uint64, error) {
 	return func(ctx context.Context) (outcome, uint64, error) {
 		last, err := s.leaderLastOnce(ctx, subject)
-		if err != nil || last == nil || last.seq == prev {
+		if err != nil || last == nil || last.seq <= prev { // or the leader was replaced
 			return unchanged, 0, err
 		}
 		return superseded, 0, nil
@@ -31,16 +31,18 @@ func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Contex
 // errSuperseded: another write came first, and this one was not stored.
 var errSuperseded = errors.New("another write came first")
 
-// updateOutcome determines whether operation op replaced prev.
+// updateOutcome determines whether operation op replaced prev. The answer of a leader would not
+// do: one that was replaced without knowing it has an older record than prev.
 func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (outcome, uint64, error) {
-	last, err := s.leaderLastOnce(ctx, s.names.both(prev.user))
+	present, _, err := s.readLast(ctx, s.queryFresh, s.names.all(prev.user))
 	if err != nil {
 		return 0, 0, err
 	}
-	if last == nil || last.seq == prev.seq {
+	last, ok := s.names.newestOf(prev.user, present)
+	if !ok || last.seq == prev.seq {
 		return unchanged, 0, nil
 	}
-	now, err := decodeRecord(prev.user, *last)
+	now, err := decodeRecord(prev.user, last)
 	if err != nil {
 		return 0, 0, err
 	}
