@@ -8,7 +8,8 @@
 //     runs again if another write came first.
 //   - Any replica may serve a read. The result is at least as new as everything that this
 //     node has stored or read before, and usually a few milliseconds behind other nodes.
-//     Update and Write decide on the state of the leader.
+//     Update and Write decide on any state, which the condition of their message confirms. If
+//     there is no message, because they refuse, a barrier confirms it.
 //   - An acknowledgement may be lost. Each write has an operation id, and a record lists the
 //     ids of its last four writes, so a repeated write is recognised. ErrUnknown remains for
 //     servers that do not respond in time.
