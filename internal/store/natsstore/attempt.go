@@ -123,21 +123,47 @@ func (s *Store) countResult(err error) error {
 	return err
 }
 
-// acquireBatch waits for one of the slots of maxBatches, if w is a batch. The servers
-// refuse batches above their limit.
+// acquireBatch waits for one of the slots of maxBatches, if w is a batch. The servers refuse
+// batches above their limit.
 func (s *Store) acquireBatch(ctx context.Context, w write) (release func(), err error) {
 	if len(w.msgs) == 1 {
 		return func() {}, nil
 	}
-	select {
-	case s.batchSlots <- struct{}{}:
-		return func() { <-s.batchSlots }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-s.failed:
-		return nil, s.haltedError()
+	if err := s.awaitTurn(ctx, s.batchSlots); err != nil {
+		return nil, err
+	}
+	return func() { <-s.batchSlots }, nil
+}
+
+// errNoTurn: earlier writes have not been acknowledged.
+var errNoTurn = errors.New("earlier writes have not been acknowledged")
+
+// awaitTurn waits until turn takes an element. It gives up after Options.Timeout if nothing was
+// acknowledged for as long: those who wait must not sit through the timeouts of all who are
+// before them.
+func (s *Store) awaitTurn(ctx context.Context, turn chan<- struct{}) error {
+	timer := time.NewTimer(s.opts.Timeout)
+	defer timer.Stop()
+	for {
+		select {
+		case turn <- struct{}{}:
+			return nil
+		case <-timer.C:
+			silent := s.sinceAck()
+			if silent >= s.opts.Timeout {
+				return s.unavailable(errNoTurn)
+			}
+			timer.Reset(s.opts.Timeout - silent)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.failed:
+			return s.haltedError()
+		}
 	}
 }
+
+// sinceAck is how long ago a write was acknowledged.
+func (s *Store) sinceAck() time.Duration { return time.Since(time.Unix(0, s.lastAck.Load())) }
 
 // A pendingWrite is the state of a write between its attempts.
 type pendingWrite struct {

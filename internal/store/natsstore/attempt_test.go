@@ -1,11 +1,15 @@
 package natsstore_test
 
 import (
+	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // TestLastLook: the outcome of a write whose acknowledgement was lost is checked once
@@ -66,4 +70,47 @@ func TestClosedBeforeTheAnswer(t *testing.T) {
 	if err := <-result; !errors.Is(err, store.ErrUnknown) {
 		t.Errorf("%v, want ErrUnknown", err)
 	}
+}
+
+// TestManyWithoutAnswers: while the servers do not respond, updates fail as fast as one,
+// however many there are: those that set timers, whose batches are limited, and those of one
+// user. They waited for each other's timeouts: 400 took two minutes.
+func TestManyWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	const users, ofOne = 400, 40
+	servers := startServers(t, 1)
+	s, p := openThroughProxy(t, servers, time.Second)
+	defer closeStore(t, s)
+	outOfOffice := func(lasts time.Duration) (failed int64) {
+		var group sync.WaitGroup
+		var failures atomic.Int64
+		note := func(_ store.Record, err error) {
+			defer group.Done()
+			if err != nil {
+				failures.Add(1)
+			}
+		}
+		decide := storetest.UpdateFunc(store.By{}, edit(outFor(lasts)))
+		group.Add(users + 2*ofOne)
+		for i := range users {
+			go func() { note(s.Update(context.Background(), userNumber(i), decide)) }()
+		}
+		for range ofOne {
+			go func() { note(s.Update(context.Background(), userNumber(users), decide)) }()
+			s.Begin(userNumber(users+1), decide, note)
+		}
+		group.Wait()
+		return failures.Load()
+	}
+	waitFor(t, "the records", func() bool { return outOfOffice(2*time.Hour) == 0 })
+	p.dropResponses.Store(true)
+	began := time.Now()
+	failed := outOfOffice(time.Hour) // each needs an earlier timer
+	if took := time.Since(began); failed != users+2*ofOne || took > 15*time.Second {
+		t.Errorf("%d of %d updates failed, the last after %v", failed, users+2*ofOne, took)
+	} else {
+		t.Logf("the last update failed after %v", took)
+	}
+	p.restore()
+	waitFor(t, "updates afterwards", func() bool { return outOfOffice(30*time.Minute) == 0 })
 }

@@ -3,6 +3,7 @@ package natsstore
 import (
 	"context"
 	"sync"
+	"time"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -24,6 +25,7 @@ type begins struct {
 type begun struct {
 	fn    store.Decide
 	reply store.Reply
+	at    time.Time
 }
 
 func newBegins() begins {
@@ -33,7 +35,7 @@ func newBegins() begins {
 // Begin implements store.Store.
 func (s *Store) Begin(u store.User, fn store.Decide, reply store.Reply) {
 	s.begins.slots <- struct{}{}
-	first, ok := s.begins.add(u, begun{fn, reply})
+	first, ok := s.begins.add(u, begun{fn, reply, time.Now()})
 	switch {
 	case !ok:
 		<-s.begins.slots
@@ -67,10 +69,18 @@ func (s *Store) runBegun(u store.User) {
 		if !ok {
 			return
 		}
-		record, err := s.Update(context.Background(), u, next.fn)
+		record, err := s.updateBegun(u, next)
 		<-s.begins.slots
 		next.reply.Call(s.log, record, err)
 	}
+}
+
+// updateBegun is Update for an update that waited for its turn, as in awaitTurn.
+func (s *Store) updateBegun(u store.User, next begun) (store.Record, error) {
+	if time.Since(next.at) >= s.opts.Timeout && s.sinceAck() >= s.opts.Timeout {
+		return store.Record{}, s.unavailable(errNoTurn)
+	}
+	return s.Update(context.Background(), u, next.fn)
 }
 
 func (b *begins) next(u store.User) (begun, bool) {

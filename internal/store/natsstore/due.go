@@ -283,7 +283,7 @@ func (s *Store) rearmOnce(ctx context.Context, prev *record) error {
 // replaceRecord stores the message of a record again without a log entry. The state does
 // not change.
 func (s *Store) replaceRecord(ctx context.Context, prev, rec *record, msgs []*nats.Msg) error {
-	leave, err := s.queues.enter(ctx, prev.user)
+	leave, err := s.enterQueue(ctx, prev.user)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,9 @@ type queue struct {
 	users int           // callers that have it or wait for it
 }
 
-// enter waits until the caller has the queue of u. leave passes it to the next caller.
-func (qs *userQueues) enter(ctx context.Context, u store.User) (leave func(), err error) {
+// enter waits with await until the caller has the queue of u. leave passes it to the next
+// caller.
+func (qs *userQueues) enter(u store.User, await func(turn chan<- struct{}) error) (leave func(), err error) {
 	qs.mu.Lock()
 	q := qs.m[u]
 	if q == nil {
@@ -29,13 +30,16 @@ func (qs *userQueues) enter(ctx context.Context, u store.User) (leave func(), er
 	}
 	q.users++
 	qs.mu.Unlock()
-	select {
-	case q.slot <- struct{}{}:
-		return func() { <-q.slot; qs.release(u, q) }, nil
-	case <-ctx.Done():
+	if err := await(q.slot); err != nil {
 		qs.release(u, q)
-		return nil, ctx.Err()
+		return nil, err
 	}
+	return func() { <-q.slot; qs.release(u, q) }, nil
+}
+
+// enterQueue waits until the caller has the queue of u.
+func (s *Store) enterQueue(ctx context.Context, u store.User) (leave func(), err error) {
+	return s.queues.enter(u, func(turn chan<- struct{}) error { return s.awaitTurn(ctx, turn) })
 }
 
 func (qs *userQueues) release(u store.User, q *queue) {

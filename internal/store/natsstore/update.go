@@ -27,7 +27,7 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 		return store.Record{}, err
 	}
 	defer s.leave()
-	leave, err := s.queues.enter(ctx, u)
+	leave, err := s.enterQueue(ctx, u)
 	if err != nil {
 		return store.Record{}, err
 	}
