@@ -128,8 +128,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestConflictIsFresh: a version conflict on a stale replica does not refuse a write: the
-// state of the leader decides.
+// TestConflictIsFresh: a version conflict on a stale replica does not refuse a write: a replica
+// that has a barrier decides.
 func TestConflictIsFresh(t *testing.T) {
 	k := store.Key{Collection: "c", Key: "k"}
 	subject := subjects{prefix: DefaultPrefix}.doc("acme", k)
@@ -144,24 +144,26 @@ func TestConflictIsFresh(t *testing.T) {
 			a.end(reply, "204 EOB\r\n"+lastHeader+": "+strconv.Itoa(seq)+"\r\n"+upToHeader+": "+strconv.FormatUint(upTo, 10))
 		}
 	}
-	// The replica is stale twice; the leader is at 12.
+	// The replica is stale twice; the barrier is at 12.
 	s, a := script(t, version(10, 9), version(10, 9), version(12, 12))
 	s.gate.opened()
 	s.opts.Timeout = time.Minute
-	answer := func(subject, text string) {
-		t.Helper()
-		_, err := a.conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte(text)) })
-		if err == nil {
-			err = a.conn.Flush()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	answer("$JS.API.STREAM.INFO."+s.names.stateStream(), `{"state":{"last_seq":12}}`)
-	answer(subject, `{"stream":"`+s.names.stateStream()+`","seq":13}`)
+	answerBarriers(t, s, a, ack(12))
+	answerWrites(t, a, subject, ack(13))
 	if err := s.Write(t.Context(), "acme", store.Doc{Key: k, Version: docHead{seq: 12}.versionText(), Value: []byte("w")}); err != nil {
-		t.Errorf("Write of the version that the leader has: %v", err)
+		t.Errorf("Write of the newest version: %v", err)
+	}
+}
+
+// answerWrites acknowledges what is published on a subject.
+func answerWrites(t *testing.T, a *actor, subject, text string) {
+	t.Helper()
+	_, err := a.conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte(text)) })
+	if err == nil {
+		err = a.conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
