@@ -106,14 +106,16 @@ func TestCutOffLeader(t *testing.T) {
 	t.Parallel()
 	c, split, _ := startSplittable(t)
 	o := c.options()
-	o.Timeout, o.Logger = 0, slog.New(slog.DiscardHandler)
+	o.Logger = slog.New(slog.DiscardHandler)
+	fast := o
+	fast.Timeout = natsstore.DefaultTimeout // less than the server takes to notice that it does not lead
 	urlOf := func(i int) string {
 		return fmt.Sprintf("nats://%s:%s@%s", user, password, c.servers[i].Addr())
 	}
 	var serverOfMoved atomic.Int64
 	serverOfMoved.Store(1)
 	toMoved := startProxy(t, func() string { return c.servers[serverOfMoved.Load()].Addr().String() })
-	cutOff, other, moved := openSoon(t, urlOf(0), o), openSoon(t, urlOf(1), o), openSoon(t, toMoved.url(), o)
+	cutOff, other, moved := openSoon(t, urlOf(0), fast), openSoon(t, urlOf(1), o), openSoon(t, toMoved.url(), o)
 	defer closeStore(t, cutOff)
 	defer closeStore(t, other)
 	defer closeStore(t, moved)
@@ -142,9 +144,10 @@ func TestCutOffLeader(t *testing.T) {
 	})
 	before := version()
 	c.lead(t, 0)
-	if _, err := set(cutOff, "one"); !errors.Is(err, presence.ErrNoChange) {
-		t.Fatalf("a note that is set: %v", err)
-	}
+	waitFor(t, "a note that is set", func() bool {
+		_, err := set(cutOff, "one")
+		return errors.Is(err, presence.ErrNoChange)
+	})
 	split()
 	waitFor(t, "a new leader", func() bool {
 		_, err := set(moved, "two")
