@@ -17,13 +17,12 @@ import (
 // A slowStart is a store that does something before an update.
 type slowStart struct {
 	store.Store
-	meanwhile func()
+	meanwhile atomic.Pointer[func()]
 }
 
 func (s *slowStart) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	if do := s.meanwhile; do != nil {
-		s.meanwhile = nil
-		do()
+	if do := s.meanwhile.Swap(nil); do != nil {
+		(*do)()
 	}
 	return s.Store.Update(ctx, u, fn)
 }
@@ -36,13 +35,13 @@ func TestActivityWhileBecomingIdle(t *testing.T) {
 		u, n := c.user(0), c.nodes[0]
 		n.connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
 		reported := make(chan error, 1)
-		slow.meanwhile = func() {
+		slow.meanwhile.Store(new(func() {
 			go func() {
 				_, err := n.Publish(c.Context(), u, store.Actor{User: u.ID}, presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 				reported <- err
 			}()
 			synctest.Wait() // until it was answered, or waits for this update
-		}
+		}))
 		idleAfter := n.Policy().IdleAfter
 		advanceTime(idleAfter + time.Second)
 		if err := <-reported; err != nil {
@@ -66,12 +65,12 @@ func TestSignedOutWhileHeldAgain(t *testing.T) {
 		c.nodes[0].connect(u, "s", func(err error) { lost <- err })
 		second := c.nodes[1].connect(u, "s", func(err error) { t.Errorf("lost: %v", err) })
 		synctest.Wait()
-		slow.meanwhile = func() { c.nodes[1].must(u, presence.SignOut{Session: "s"}) }
+		slow.meanwhile.Store(new(func() { c.nodes[1].must(u, presence.SignOut{Session: "s"}) }))
 		if err := second.Release(c.Context()); err != nil {
 			t.Fatal(err)
 		}
 		advanceTime(20 * time.Second)
-		if slow.meanwhile != nil {
+		if slow.meanwhile.Load() != nil {
 			t.Fatal("INVALID: the session was not held again")
 		}
 		c.want(u, presence.Offline)

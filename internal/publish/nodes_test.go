@@ -100,6 +100,7 @@ func runCluster(t *testing.T, n int, test func(c *cluster), change ...func(*publ
 				t.Error(err)
 			}
 		}()
+		synctest.Wait() // nodes watch before they serve
 		test(c)
 	})
 }
