@@ -249,6 +249,12 @@ func TestMePeople(t *testing.T) {
 	click(t, tab, contact+" summary")
 	click(t, tab, contact+" .items button.danger")
 	wait(t, tab, fmt.Sprintf(`!document.querySelector('%s')`, contact))
+
+	d.ask(t, http.MethodPut, "/v1/users/"+u.ID+"/contacts/"+grace.ID, "{}")
+	wait(t, tab, fmt.Sprintf(`!!document.querySelector('%s summary')`, contact))
+	evaluate(t, tab, fmt.Sprintf(`(() => { const menu = document.querySelector('%s summary'); menu.focus(); return document.activeElement === menu })()`, contact))
+	d.ask(t, http.MethodDelete, "/v1/users/"+u.ID+"/contacts/"+grace.ID, "") // with the focus in it
+	wait(t, tab, fmt.Sprintf(`!document.querySelector('%s')`, contact))
 	noErrors(t, browserErrors(), "status of 412") // the rules that were changed elsewhere
 }
 

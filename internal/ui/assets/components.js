@@ -184,8 +184,9 @@ export function Menu({ label, items }) {
     menu.current.open = false;
     run();
   };
-  const leave = (event) => {
-    if (event.key === "Escape" || (event.type === "focusout" && !menu.current.contains(event.relatedTarget))) menu.current.open = false;
+  // If the menu is removed with the focus in it, the ref is empty already.
+  const leave = ({ key, type, relatedTarget, currentTarget }) => {
+    if (key === "Escape" || (type === "focusout" && !currentTarget.contains(relatedTarget))) currentTarget.open = false;
   };
   return html`<details class="menu" ref=${menu} onKeyDown=${leave} onFocusOut=${leave}><summary aria-label=${label} title=${label}>⋯</summary>
     <div class="items">${items.filter(Boolean).map((i) => html`<button type="button" class=${i.danger ? "plain danger" : "plain"} onClick=${choose(i.run)}>${i.label}</button>`)}</div>

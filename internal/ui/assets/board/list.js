@@ -147,7 +147,7 @@ function useKeys(list, lines, total) {
     setFocused(true);
   };
   const onFocusOut = (event) => {
-    if (!drawing.current && !list.current.contains(event.relatedTarget)) setFocused(false);
+    if (!drawing.current && !event.currentTarget.contains(event.relatedTarget)) setFocused(false);
   };
   return { current, focused, onKeyDown, onFocusIn, onFocusOut };
 }
