@@ -368,9 +368,14 @@ func (a admin) lastRecord(prefix string) uint64 {
 // begins.
 func checkLog(t *testing.T, s *natsstore.Store, n int) {
 	t.Helper()
-	all, err := s.Log(t.Context(), 0, 100)
-	if err != nil || len(all) != n {
-		t.Fatalf("Log gave %d entries, %v; want %d", len(all), err, n)
+	var all []store.Entry
+	waitFor(t, fmt.Sprint(n, " entries in the log, which the servers copy"), func() bool {
+		var err error
+		all, err = s.Log(t.Context(), 0, 100)
+		return err == nil && len(all) >= n
+	})
+	if len(all) != n {
+		t.Fatalf("Log gave %d entries; want %d", len(all), n)
 	}
 	for i := range all {
 		rest, err := s.Log(t.Context(), all[i].At, 100)
