@@ -91,6 +91,7 @@ func (n *node) another(st store.Store, clock func() time.Time) *node {
 			n.Error(err)
 		}
 	})
+	synctest.Wait() // until it watches: a replica has only what it is sent
 	return other
 }
 
