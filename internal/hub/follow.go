@@ -482,11 +482,8 @@ func (l *followJob) changed(r *store.Record, p *presence.Presence) (may, surely 
 	case newer && p.Revision == r.State.Revision:
 		return true, true
 	}
-	if recent := l.stream.hub.recent; l.from.Hub == l.stream.hub.id && recent.reaches(l.from.At) {
-		if !newer {
-			return false, false
-		}
-		if after, known := recent.since(r, p.Revision, l.from.At); known {
+	if l.from.Hub == l.stream.hub.id {
+		if after, known := l.stream.hub.recent.since(r, p.Revision, l.from.At); known {
 			return after, after
 		}
 	}

@@ -89,13 +89,6 @@ func (r *recent) has(record *store.Record) bool {
 	return record.At <= r.floor || ok && r.commits[number%maxRecent].at >= record.At
 }
 
-// reaches reports whether all commits above a position are remembered.
-func (r *recent) reaches(position store.Position) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return position >= r.floor
-}
-
 // since reports whether a revision that a record shows was delivered after a
 // position. It is not known for positions before the oldest that is remembered.
 func (r *recent) since(record *store.Record, revision presence.Revision, position store.Position) (after, known bool) {
