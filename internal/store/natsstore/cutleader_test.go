@@ -44,22 +44,9 @@ func startSplittable(tb testing.TB) (c *cluster, split, heal func()) {
 				o.Routes = append(o.Routes, server.RoutesFromStr("nats://"+addr)...)
 			}
 		}
-		s, err := server.NewServer(o)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		c.servers, c.settings = append(c.servers, s), append(c.settings, o)
+		c.settings = append(c.settings, o)
 	}
-	for _, s := range c.servers {
-		go s.Start()
-	}
-	tb.Cleanup(c.stop)
-	for _, s := range c.servers {
-		if !s.ReadyForConnections(waitLimit) {
-			tb.Fatal("a NATS server did not start")
-		}
-	}
-	c.awaitLeader(tb)
+	c.run(tb)
 	split = func() {
 		for _, p := range routes {
 			p.closed.Store(true)

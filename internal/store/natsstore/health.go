@@ -155,9 +155,9 @@ func (s *Store) confirmRollback(ctx context.Context, known uint64) error {
 	case err != nil:
 		return fmt.Errorf("stream %s ends before %d, which was stored, and cannot be written: %w", s.names.stateStream(), known, err)
 	case seq > known:
-		return fmt.Errorf("stream %s had another leader", s.names.stateStream())
+		return fmt.Errorf("the server believed that it still led stream %s", s.names.stateStream())
 	}
-	return fmt.Errorf("%w: stream %s has stored %d, but %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", errRolledBack, s.names.stateStream(), seq, known)
+	return fmt.Errorf("%w: a new message of stream %s has sequence %d, but %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", errRolledBack, s.names.stateStream(), seq, known)
 }
 
 // Check implements store.Store. It writes a probe unless a write was acknowledged within

@@ -96,11 +96,21 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
 			o.Routes = server.RoutesFromStr(strings.Join(routes, ","))
 		}
+		c.settings = append(c.settings, o)
+	}
+	c.run(tb)
+	return c
+}
+
+// run runs servers with the cluster's settings until the test ends.
+func (c *cluster) run(tb testing.TB) {
+	tb.Helper()
+	for _, o := range c.settings {
 		s, err := server.NewServer(o)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		c.servers, c.settings = append(c.servers, s), append(c.settings, o)
+		c.servers = append(c.servers, s)
 	}
 	for _, s := range c.servers {
 		go s.Start()
@@ -112,7 +122,6 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 		}
 	}
 	c.awaitLeader(tb)
-	return c
 }
 
 // awaitLeader waits until a cluster can create streams, and its leader has heard from every server:
