@@ -156,6 +156,44 @@ func TestCloseWhileStalled(t *testing.T) {
 	}
 }
 
+// TestCloseDuringAReadThatNeverReturns: a read of a broken database may never return. Close
+// does, whether the store failed before it or during it.
+func TestCloseDuringAReadThatNeverReturns(t *testing.T) {
+	t.Parallel() // it waits for failedCloseTimeout
+	for name, breakStore := range map[string]func(*Store){
+		"failed":    func(s *Store) { s.fail(errDisk) },
+		"abandoned": func(s *Store) { go s.stop(errDisk) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, err := Open("data", Options{FS: vfs.NewMem()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-s.warmUpDone
+			if err := s.acquireDB(); err != nil {
+				t.Fatal(err)
+			}
+			closed := make(chan struct{})
+			go func() {
+				_ = s.Close() // the failure was reported
+				close(closed)
+			}()
+			for s.guard.TryRLock() { // until Close waits for the read
+				s.guard.RUnlock()
+				runtime.Gosched()
+			}
+			breakStore(s)
+			select {
+			case <-closed:
+			case <-time.After(replyTimeout):
+				t.Errorf("Close did not return within %v", replyTimeout)
+			}
+			s.releaseDB()
+		})
+	}
+}
+
 func checkAcknowledged(t *testing.T, s *Store, x *tally) {
 	t.Helper()
 	for i := range x.begun {

@@ -574,6 +574,9 @@ func (f diskFault) inject(fs vfs.FS, armed *atomic.Bool, fired *atomic.Int64) vf
 
 var errDisk = errors.New("injected disk error")
 
+// loadTimeout only bounds how long a test that fails takes.
+const loadTimeout = 2 * time.Minute
+
 // failsStoreAt runs a load on a disk with a fault that begins after opening, and
 // reports whether the store failed.
 func failsStoreAt(t *testing.T, fault diskFault) bool {
@@ -596,11 +599,13 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 		defer close(loaded)
 		j.runLoad(s, writers, steps, uint64(fault.nth))
 	}()
+	when := fault.String()
 	select {
 	case <-loaded:
 	case <-s.abandoned: // a read that is under way may never return
+	case <-time.After(loadTimeout):
+		t.Fatalf("%s: the load did not end within %v, and the store did not fail", when, loadTimeout)
 	}
-	when := fault.String()
 	failed := false
 	if j.countUpdates() < writers*steps {
 		failed = true
@@ -612,15 +617,8 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 		if fired.Load() == 0 {
 			t.Errorf("%s: the store failed without a fault", when)
 		}
-		if err := s.Check(context.Background()); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), fault.errno.Error()) {
-			t.Errorf("%s: Check returned %v", when, err)
-		}
-		err := j.updateUser(s, 0, rand.New(rand.NewPCG(1, 1)))
-		if !errors.Is(err, store.ErrFailed) {
-			t.Errorf("%s: after the failure Update returned %v", when, err)
-		}
-		if _, _, err := s.Read(context.Background(), []store.User{crashUser(0)}, store.Freshness{}); err != nil && !errors.Is(err, store.ErrFailed) {
-			t.Errorf("%s: Read: %v", when, err)
+		if err := untilAbandoned(s, func() error { return checkRefusals(s, j, fault) }); err != nil {
+			t.Errorf("%s: %v", when, err)
 		}
 	}
 	before := j.known()
@@ -642,4 +640,37 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 		t.Errorf("%s: Close: %v", when, err)
 	}
 	return failed
+}
+
+// checkRefusals checks what a store that failed with a fault still does.
+func checkRefusals(s *Store, j *journal, fault diskFault) error {
+	ctx := context.Background()
+	if err := s.Check(ctx); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), fault.errno.Error()) {
+		return fmt.Errorf("Check returned %w", err)
+	}
+	if err := j.updateUser(s, 0, rand.New(rand.NewPCG(1, 1))); !errors.Is(err, store.ErrFailed) {
+		return fmt.Errorf("after the failure Update returned %w", err)
+	}
+	if _, _, err := s.Read(ctx, []store.User{crashUser(0)}, store.Freshness{}); err != nil && !errors.Is(err, store.ErrFailed) {
+		return fmt.Errorf("Read: %w", err)
+	}
+	return nil
+}
+
+// untilAbandoned runs f on a store. A read that is under way when the database is abandoned
+// may never return: f then has a second more.
+func untilAbandoned(s *Store, f func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- f() }()
+	select {
+	case err := <-result:
+		return err
+	case <-s.abandoned:
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(time.Second):
+		return nil
+	}
 }

@@ -459,19 +459,36 @@ func (s *Store) close() error {
 	s.awaitCommitter()
 	s.halt()
 	<-s.replier.done
-	if s.isAbandoned() {
-		return nil // files and locks are released when the process ends
+	giveUp := time.AfterFunc(failedCloseTimeout, s.abandonFailed)
+	defer giveUp.Stop()
+	err := s.runIsolated(s.closeIdleDB)
+	if s.isFailed() {
+		// The cause was reported; this error follows from it. What the database still
+		// holds is released when the process ends.
+		return nil
 	}
+	return err
+}
+
+// closeIdleDB closes the database when nothing uses it any more. It may never return once
+// the database is abandoned.
+func (s *Store) closeIdleDB() error {
 	<-s.maintenanceDone
 	<-s.warmUpDone
 	s.guard.Lock()
 	defer s.guard.Unlock()
 	s.dbClosed = true
-	err := s.closeDB()
+	return s.closeDB()
+}
+
+// failedCloseTimeout is how long Close waits for the readers and the database of a failed
+// store.
+const failedCloseTimeout = 5 * time.Second
+
+func (s *Store) abandonFailed() {
 	if s.isFailed() {
-		return nil // the cause was reported; this error follows from it
+		s.failure.abandon()
 	}
-	return err
 }
 
 // stallTimeout is how long Close waits for the committer of a failed store.
