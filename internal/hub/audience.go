@@ -213,8 +213,17 @@ func (s *Stream) unlockFollowing() {
 }
 
 // catchUp follows the users who joined the stream's audiences, and stops following those
-// who left. If s.following is locked, its holder schedules catchUp again when it unlocks.
+// who left, after the records of these changes were delivered: a deletion is sent once. If
+// s.following is locked, its holder schedules catchUp again when it unlocks.
 func (s *Stream) catchUp(ctx context.Context) {
+	a := s.followedAudiences()
+	if a == nil {
+		return
+	}
+	if err := s.hub.at.await(ctx, a.roster.newestChange()); err != nil {
+		s.hub.behind.add(s)
+		return
+	}
 	if !s.following.TryLock() {
 		return
 	}
@@ -239,7 +248,7 @@ func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok 
 	defer r.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.audiences != a || !a.behind {
+	if s.audiences != a || !a.behind || uint64(r.newestChangeLocked()) > s.hub.at.Load() {
 		return nil, nil, false
 	}
 	changed, deleted := r.changedAfter(a.applied)
@@ -288,9 +297,24 @@ type streamSet struct {
 }
 
 func (x *streamSet) add(s *Stream) {
+	x.addQuietly(s)
+	x.signal()
+}
+
+// addQuietly adds a stream, for which signal is called later.
+func (x *streamSet) addQuietly(s *Stream) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.m[s] = struct{}{}
-	x.mu.Unlock()
+}
+
+// signal wakes keepMembers if there is a stream.
+func (x *streamSet) signal() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.m) == 0 {
+		return
+	}
 	select {
 	case x.wake <- struct{}{}:
 	default:

@@ -175,6 +175,50 @@ func TestFollowEveryone(t *testing.T) {
 	})
 }
 
+// TestMemberDeletedOnce: a deleted member is sent as offline and as gone, once, whenever the
+// hub compares the members.
+func TestMemberDeletedOnce(t *testing.T) {
+	deleted := presence.SetUserState{State: presence.UserDeleted}
+	for name, deleteCarol := range map[string]func(n *node, s *hub.Stream, sink *recordingSink){
+		"before the delivery": func(n *node, _ *hub.Stream, _ *recordingSink) {
+			n.hub.OnChange(func([]store.Record) { time.Sleep(time.Millisecond) })
+			n.applyEvents("carol", deleted)
+		},
+		"before the delivery, since a group was unfollowed": func(n *node, s *hub.Stream, _ *recordingSink) {
+			n.hub.OnChange(func([]store.Record) {
+				s.UnfollowAudiences([]hub.Audience{support})
+				time.Sleep(time.Millisecond)
+			})
+			n.applyEvents("carol", deleted)
+		},
+		"while the client does not read": func(n *node, _ *hub.Stream, sink *recordingSink) {
+			sink.block()
+			n.applyEvents("bob", setStatus(presence.Busy, "")) // is being written
+			synctest.Wait()
+			n.applyEvents("carol", deleted)
+			synctest.Wait()
+			sink.release()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(n *node) {
+				n.setGroups("a", "bob", "support")
+				n.setGroups("a", "carol", "support")
+				n.applyEvents("bob", desktop)
+				s, sink := n.open("alice")
+				n.followAudiences(s, "", everyone, support)
+				sink.takeFrames()
+				deleteCarol(n, s, sink)
+				time.Sleep(time.Second)
+				got := strings.TrimPrefix(formatFrames(sink.takeFrames()), "bob:busy ")
+				if want := "carol:offline gone caroldeleted [gone[] unknown[] partial=true] "; got != want {
+					t.Errorf("delivered\n%s\nwant\n%s", got, want)
+				}
+			})
+		})
+	}
+}
+
 func TestFollowGroups(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.setGroups("a", "bob", "support")

@@ -274,10 +274,7 @@ func (l *followJob) replace(ctx context.Context, added []presence.UserID, remove
 	}
 	var gone []Message
 	for i := range removed {
-		id := removed[i].User
-		announced := s.announcedDeleted(id)
-		s.removeEdgesFor([]presence.UserID{id}, why)
-		if !announced && !s.Follows(id) {
+		if s.removeAnnounced(removed[i].User, why) {
 			gone = append(gone, Message{Event: &removed[i]})
 		}
 	}
@@ -288,12 +285,22 @@ func (l *followJob) replace(ctx context.Context, added []presence.UserID, remove
 	return l.run(ctx)
 }
 
-// announcedDeleted reports whether the client has been sent the user's deletion.
-func (s *Stream) announcedDeleted(id presence.UserID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i, found := s.findEdge(id)
-	return found && s.edges[i].deleted && s.edges[i].slot == noSlot
+// removeAnnounced removes a reason to follow a user. It reports whether the client has to be
+// told that the user is not followed any more: not if there is another reason, or if the
+// user's deletion was queued, which remains queued.
+func (s *Stream) removeAnnounced(id presence.UserID, why followReasons) (announce bool) {
+	s.removeEdges([]presence.UserID{id}, func(e *edge) bool {
+		e.reasons &^= why
+		if e.reasons != 0 {
+			return false
+		}
+		announce = !e.deleted
+		if e.deleted {
+			e.slot = noSlot // so that removing the edge does not dequeue it
+		}
+		return true
+	})
+	return announce
 }
 
 // Follows reports whether the stream follows a user.

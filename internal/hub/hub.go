@@ -273,6 +273,7 @@ func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Curs
 		close(h.ready)
 	}
 	h.flush()
+	h.behind.signal()
 }
 
 // trace begins the spans of the changes in a group whose requests are traced, and returns

@@ -164,7 +164,7 @@ func (r *roster) setGroups(id presence.UserID, groups []string) {
 }
 
 // refreshMembers updates the rosters with a batch of records before its delivery. at is
-// the position of the last record.
+// the position of the last record. After the delivery, behind must be signaled.
 func (h *Hub) refreshMembers(ctx context.Context, group []store.Record, at store.Position) {
 	h.rosterMu.Lock()
 	h.membersAt = max(h.membersAt, at)
@@ -239,6 +239,21 @@ func (r *roster) appendChange(c memberChange) {
 // changeCount returns the number of changes so far; the caller holds r.mu.
 func (r *roster) changeCount() int { return r.dropped + len(r.changes) }
 
+// newestChange returns the position of the newest change, zero for none.
+func (r *roster) newestChange() store.Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newestChangeLocked()
+}
+
+// newestChangeLocked is newestChange for a caller that holds r.mu.
+func (r *roster) newestChangeLocked() store.Position {
+	if len(r.changes) == 0 {
+		return 0
+	}
+	return r.changes[len(r.changes)-1].at
+}
+
 // changedAfter returns the users of all changes but the first applied ones, and which of
 // them were deleted. The caller holds r.mu.
 func (r *roster) changedAfter(applied int) (changed, deleted map[presence.UserID]bool) {
@@ -251,7 +266,8 @@ func (r *roster) changedAfter(applied int) (changed, deleted map[presence.UserID
 }
 
 // noteMemberChange marks the stream as behind if the change affects its audiences. Its
-// events have no cursor until catchUp has run. The caller holds the roster's mu.
+// events have no cursor until catchUp has run, which deliver schedules. The caller holds the
+// roster's mu.
 func (s *Stream) noteMemberChange(c *memberChange) {
 	s.mu.Lock()
 	a := s.audiences
@@ -262,7 +278,7 @@ func (s *Stream) noteMemberChange(c *memberChange) {
 	}
 	s.mu.Unlock()
 	if affected {
-		s.hub.behind.add(s)
+		s.hub.behind.addQuietly(s)
 	}
 }
 
