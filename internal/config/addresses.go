@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
+
+	"golang.org/x/net/idna"
 )
 
 // items splits a list at commas.
@@ -112,8 +115,21 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
+// asciiHost reports whether a host is in the form in which browsers send it.
+func (k *checker) asciiHost(setting, host string) bool {
+	ascii, err := idna.Lookup.ToASCII(host)
+	if err != nil || !strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return true // other checks refuse it, or accept it
+	}
+	k.add(setting, "browsers send %s as %s: write it like that", host, ascii)
+	return false
+}
+
 func (k *checker) hosts() {
 	for _, host := range items(k.config.AllowedHosts) {
+		if !k.asciiHost("allowed-hosts", host) {
+			continue
+		}
 		_, err := netip.ParseAddr(host)
 		if u, bad := url.Parse("http://" + host); err != nil && (bad != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]")) {
 			k.add("allowed-hosts", "%q is not a host name: expected a form such as presence.example.com, without scheme and port", host)
@@ -123,7 +139,11 @@ func (k *checker) hosts() {
 
 func (k *checker) origins() {
 	for _, origin := range items(k.config.CORSOrigins) {
-		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
+		u, err := url.Parse(origin)
+		if err == nil && !k.asciiHost("cors-origins", u.Hostname()) {
+			continue
+		}
+		if origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
 			k.add("cors-origins", "%q is not an origin: expected a form such as https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's default port, or use * for all", origin)
 		}
 	}

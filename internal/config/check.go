@@ -27,6 +27,7 @@ func (c *Config) Check() Problems {
 	k.certificates()
 	k.policy()
 	k.quotas()
+	k.hstsMaxAge()
 	k.queueDelay()
 	k.meetings()
 	k.accessLog()
@@ -168,6 +169,8 @@ func (k *checker) publicURL() {
 		k.add("public-url", "%q is not a URL: expected a form such as https://presence.example.com", text)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		k.add("public-url", "must have no user, query or fragment: expected a form such as https://presence.example.com")
+	default:
+		k.asciiHost("public-url", u.Hostname())
 	}
 }
 
@@ -209,6 +212,14 @@ func (k *checker) policy() {
 		if d.value < 0 || d.value > d.most {
 			k.add(d.setting, "%s is out of range: set 0 to %s", FormatDuration(d.value), FormatDuration(d.most))
 		}
+	}
+}
+
+// hstsMaxAge checks what the server sends in whole seconds; zero would turn HSTS off in
+// browsers that have it.
+func (k *checker) hstsMaxAge() {
+	if d := k.config.HSTSMaxAge; d > 0 && d < time.Second {
+		k.add("hsts-max-age", "%s is too short: set at least 1s, or 0 to turn it off", FormatDuration(d))
 	}
 }
 

@@ -285,6 +285,43 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 }
 
+// TestInternationalHosts: browsers send such hosts in their ASCII form, which a setting must
+// have as well.
+func TestInternationalHosts(t *testing.T) {
+	c := Config{
+		DataDir: t.TempDir(), ACME: true, PublicURL: "https://präsenz.example", ACMENames: "müller.example",
+		AllowedHosts: "grün.example", CORSOrigins: "https://über.example:8443",
+	}
+	problems := c.Check()
+	for _, want := range []string{
+		"public-url: browsers send präsenz.example as xn--prsenz-cua.example: write it like that",
+		"acme-names: browsers send müller.example as xn--mller-kva.example: write it like that",
+		"allowed-hosts: browsers send grün.example as xn--grn-ioa.example: write it like that",
+		"cors-origins: browsers send über.example as xn--ber-goa.example: write it like that",
+	} {
+		if !strings.Contains(problems.Error(), want) {
+			t.Errorf("without %q:\n%v", want, problems)
+		}
+	}
+	if len(problems) != 4 {
+		t.Errorf("%d problems, want 4: %v", len(problems), problems)
+	}
+	c.PublicURL, c.ACMENames, c.AllowedHosts, c.CORSOrigins = "https://xn--prsenz-cua.example", "xn--mller-kva.example", "xn--grn-ioa.example", "https://xn--ber-goa.example:8443"
+	if problems := c.Check(); len(problems) > 0 {
+		t.Error(problems)
+	}
+}
+
+// TestHSTSMaxAge: a time that would be sent as zero is refused.
+func TestHSTSMaxAge(t *testing.T) {
+	for value, ok := range map[time.Duration]bool{0: true, time.Second - 1: false, time.Second: true} {
+		c := Config{DataDir: t.TempDir(), HSTSMaxAge: value}
+		if problems := c.Check(); (len(problems) == 0) != ok {
+			t.Errorf("%s: %v", value, problems)
+		}
+	}
+}
+
 // TestQueueDelay: a time that would turn the limit off by being rounded is refused.
 func TestQueueDelay(t *testing.T) {
 	for value, ok := range map[time.Duration]bool{

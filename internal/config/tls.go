@@ -159,7 +159,7 @@ func (k *checker) acme() {
 func (k *checker) acmeNames() {
 	c := k.config
 	for _, name := range items(c.ACMENames) {
-		if !hostName(strings.ToLower(name)) {
+		if k.asciiHost("acme-names", name) && !hostName(strings.ToLower(name)) {
 			k.add("acme-names", "%q is not a host name: expected a form such as presence.example.com, without scheme, port and *", name)
 		}
 	}
@@ -170,7 +170,8 @@ func (k *checker) acmeNames() {
 	switch {
 	case c.PublicURL == "":
 		k.add("acme", "needs public-url, whose host gets the certificate: set it to a form such as https://presence.example.com")
-	case err != nil || u.Host == "": // public-url has a problem of its own
+	case err != nil || slices.ContainsFunc(k.found, func(p Problem) bool { return p.Setting == "public-url" }):
+		// public-url has a problem of its own
 	case u.Scheme != "https":
 		k.add("acme", "is set, but public-url begins with http: set it to https://%s", u.Host)
 	case !hostName(strings.ToLower(u.Hostname())):
