@@ -77,9 +77,22 @@ func (c *backupCommand) Run(s *shell) error {
 	return s.print(report, "%s", text)
 }
 
-// contents describes what a store holds.
+// contents describes a backup.
 func contents(records, entries, documents, bytes int64) string {
-	return fmt.Sprintf("%d users' records, %d log entries and %d documents (%s)", records, entries, documents, size(bytes))
+	return fmt.Sprintf("%s (%s)", items(records, entries, documents), size(bytes))
+}
+
+// items describes what a store holds.
+func items(records, entries, documents int64) string {
+	return counted(records, "user record", "user records") + ", " + counted(entries, "log entry", "log entries") + " and " + counted(documents, "document", "documents")
+}
+
+// counted is a number with the noun for it.
+func counted(n int64, one, more string) string {
+	if n == 1 {
+		more = one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // rate describes how long bytes took.

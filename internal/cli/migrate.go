@@ -48,7 +48,7 @@ func (c *migrateCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	same := fmt.Sprintf("%d users' records, %d log entries and %d documents", report.Records.Count, report.Entries.Count, report.Documents.Count)
+	same := items(report.Records.Count, report.Entries.Count, report.Documents.Count)
 	if c.VerifyOnly {
 		return s.print(report, "%s and %s have the same content: %s. The comparison took %.1f s.\n", report.From, report.To, same, time.Duration(report.Seconds).Seconds())
 	}

@@ -247,7 +247,7 @@ func (c *systemAccountDelete) ask(s *shell, cl *client.Client) error {
 	if a.Usage != nil {
 		users = a.Usage.Users
 	}
-	what := fmt.Sprintf("delete the account %s with %d users and all its data, permanently", printable(a.Name), users)
+	what := fmt.Sprintf("delete the account %s with %s and all its data, permanently", printable(a.Name), counted(int64(users), "user", "users"))
 	if file, ok := s.stdin.(*os.File); !ok || !isTTY(file) {
 		return &usageError{fmt.Sprintf("this would %s: add --yes to confirm (the command has no terminal to ask on)", what)}
 	}
