@@ -80,7 +80,8 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 }
 
 // BenchmarkUpdate measures acknowledged updates of random users, with and without a log
-// entry. Their timers are in the future, so most updates are one message.
+// entry, and updates that change nothing, each of which needs a barrier. The timers of the
+// former are in the future, so most updates are one message.
 func BenchmarkUpdate(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		const users = 1000
@@ -91,6 +92,9 @@ func BenchmarkUpdate(b *testing.B) {
 					b.Run("logged", func(b *testing.B) { benchUpdates(b, s, callers, users, storetest.UpdateFunc(store.By{}, benchState)) })
 					b.Run("unlogged", func(b *testing.B) {
 						benchUpdates(b, s, callers, users, storetest.Unlogged(storetest.UpdateFunc(store.By{}, benchState)))
+					})
+					b.Run("unchanged", func(b *testing.B) {
+						benchUpdates(b, s, callers, users, storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, presence.ErrNoChange }))
 					})
 				})
 			}
@@ -106,7 +110,7 @@ func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int, fn store
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for i := c; i < b.N; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), fn); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), fn); err != nil && !errors.Is(err, presence.ErrNoChange) {
 					b.Error(err)
 					return
 				}
