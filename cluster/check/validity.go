@@ -12,25 +12,19 @@ type Run struct {
 	Operations []Span // that succeeded, each from the call to the answer
 	Least      int    // that must have succeeded
 	Fault      Span   // when the fault acted; zero: it did not
-	// Within: an operation counts as one beside the fault if it overlaps this span. It
-	// begins with the fault and ends when its effects do. Zero: Fault.
-	Within Span
 }
 
-// leastOverlap is the share of operations that must overlap the fault.
+// leastOverlap is how many operations must overlap the fault, as a share of Least: without a
+// majority few succeed, whatever the number before and after.
 const leastOverlap = 0.2
 
 // Validity reports why a run shows nothing: too few operations, a fault that did not
 // happen, or that too few operations overlapped.
 func Validity(r *Run) (found []string) {
 	var p problems
-	within := r.Within
-	if within == (Span{}) {
-		within = r.Fault
-	}
 	overlapping := 0
 	for _, o := range r.Operations {
-		if o.overlaps(within) {
+		if o.overlaps(r.Fault) {
 			overlapping++
 		}
 	}
@@ -40,7 +34,7 @@ func Validity(r *Run) (found []string) {
 	switch {
 	case !r.Fault.From.Before(r.Fault.To):
 		p.add("INVALID: the fault did not happen")
-	case float64(overlapping) < leastOverlap*float64(len(r.Operations)):
+	case float64(overlapping) < leastOverlap*float64(r.Least):
 		p.add("INVALID: only %d of %d operations overlapped the fault", overlapping, len(r.Operations))
 	}
 	return p
