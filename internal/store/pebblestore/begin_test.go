@@ -157,11 +157,15 @@ func TestCloseWhileStalled(t *testing.T) {
 }
 
 // TestCloseDuringAReadThatNeverReturns: a read of a broken database may never return. Close
-// does, whether the store failed before it or during it.
+// does, whenever the store fails.
 func TestCloseDuringAReadThatNeverReturns(t *testing.T) {
 	t.Parallel() // it waits for failedCloseTimeout
 	for name, breakStore := range map[string]func(*Store){
-		"failed":    func(s *Store) { s.fail(errDisk) },
+		"failed": func(s *Store) { s.fail(errDisk) },
+		"failed later": func(s *Store) {
+			time.Sleep(failedCloseTimeout + 100*time.Millisecond)
+			s.fail(errDisk)
+		},
 		"abandoned": func(s *Store) { go s.stop(errDisk) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -459,8 +459,9 @@ func (s *Store) close() error {
 	s.awaitCommitter()
 	s.halt()
 	<-s.replier.done
-	giveUp := time.AfterFunc(failedCloseTimeout, s.abandonFailed)
-	defer giveUp.Stop()
+	closed := make(chan struct{})
+	defer close(closed)
+	go s.abandonFailed(closed)
 	err := s.runIsolated(s.closeIdleDB)
 	if s.isFailed() {
 		// The cause was reported; this error follows from it. What the database still
@@ -485,9 +486,17 @@ func (s *Store) closeIdleDB() error {
 // store.
 const failedCloseTimeout = 5 * time.Second
 
-func (s *Store) abandonFailed() {
-	if s.isFailed() {
+// abandonFailed abandons the database if it is not closed in time after the store failed.
+func (s *Store) abandonFailed(closed <-chan struct{}) {
+	select {
+	case <-s.failed:
+	case <-closed:
+		return
+	}
+	select {
+	case <-time.After(failedCloseTimeout):
 		s.failure.abandon()
+	case <-closed:
 	}
 }
 
