@@ -115,14 +115,21 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-// asciiHost reports whether a host is in the form in which browsers send it.
+// asciiHost reports whether a host is in ASCII, as browsers send it.
 func (k *checker) asciiHost(setting, host string) bool {
-	ascii, err := idna.Lookup.ToASCII(host)
-	if err != nil || !strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
-		return true // other checks refuse it, or accept it
+	if isASCII(host) {
+		return true
 	}
-	k.add(setting, "browsers send %s as %s: write it like that", host, ascii)
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		k.add(setting, "browsers send %s as %s: write it like that", host, ascii)
+	} else {
+		k.add(setting, "%q is not a host name: expected a form such as presence.example.com", host)
+	}
 	return false
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 func (k *checker) hosts() {

@@ -306,6 +306,12 @@ func TestInternationalHosts(t *testing.T) {
 	if len(problems) != 4 {
 		t.Errorf("%d problems, want 4: %v", len(problems), problems)
 	}
+	for _, host := range []string{"grün_1.example", "ab--ü.example", "xn--ü.example", "אa.example"} { // have no such form
+		c.PublicURL, c.ACMENames, c.AllowedHosts, c.CORSOrigins = "https://"+host, host, host, "https://"+host
+		if problems := c.Check(); len(problems) != 4 {
+			t.Errorf("%s: %d problems, want 4: %v", host, len(problems), problems)
+		}
+	}
 	c.PublicURL, c.ACMENames, c.AllowedHosts, c.CORSOrigins = "https://xn--prsenz-cua.example", "xn--mller-kva.example", "xn--grn-ioa.example", "https://xn--ber-goa.example:8443"
 	if problems := c.Check(); len(problems) > 0 {
 		t.Error(problems)
