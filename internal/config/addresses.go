@@ -147,8 +147,8 @@ func (k *checker) hosts() {
 func (k *checker) origins() {
 	for _, origin := range items(k.config.CORSOrigins) {
 		u, err := url.Parse(origin)
-		if err == nil && !k.asciiHost("cors-origins", u.Hostname()) {
-			continue
+		if err == nil {
+			k.asciiHost("cors-origins", u.Hostname())
 		}
 		if origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
 			k.add("cors-origins", "%q is not an origin: expected a form such as https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's default port, or use * for all", origin)

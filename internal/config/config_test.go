@@ -318,6 +318,15 @@ func TestInternationalHosts(t *testing.T) {
 	}
 }
 
+// TestInternationalHostsWithOtherProblems: each setting is reported for the form of its host
+// and for what else is wrong.
+func TestInternationalHostsWithOtherProblems(t *testing.T) {
+	c := Config{DataDir: t.TempDir(), ACME: true, PublicURL: "http://präsenz.example", CORSOrigins: "https://über.example/path"}
+	if problems := c.Check(); len(problems) != 4 {
+		t.Errorf("%d problems, want 4: %v", len(problems), problems)
+	}
+}
+
 // TestHSTSMaxAge: a time that would be sent as zero is refused.
 func TestHSTSMaxAge(t *testing.T) {
 	for value, ok := range map[time.Duration]bool{0: true, time.Second - 1: false, time.Second: true} {

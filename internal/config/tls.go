@@ -170,11 +170,10 @@ func (k *checker) acmeNames() {
 	switch {
 	case c.PublicURL == "":
 		k.add("acme", "needs public-url, whose host gets the certificate: set it to a form such as https://presence.example.com")
-	case err != nil || slices.ContainsFunc(k.found, func(p Problem) bool { return p.Setting == "public-url" }):
-		// public-url has a problem of its own
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"): // public-url has a problem of its own
 	case u.Scheme != "https":
 		k.add("acme", "is set, but public-url begins with http: set it to https://%s", u.Host)
-	case !hostName(strings.ToLower(u.Hostname())):
+	case isASCII(u.Hostname()) && !hostName(strings.ToLower(u.Hostname())):
 		k.add("acme", "needs a host name in public-url, not %s: use a name with a DNS record, or tls-self-signed for an address", u.Hostname())
 	}
 }
