@@ -220,9 +220,11 @@ func (s *Stream) catchUp(ctx context.Context) {
 	if a == nil {
 		return
 	}
-	if err := s.hub.at.await(ctx, a.roster.newestChange()); err != nil {
-		s.hub.behind.add(s)
-		return
+	if newest := uint64(a.roster.newestChange()); newest > s.hub.at.Load() {
+		s.hub.behind.addQuietly(s)
+		if newest > s.hub.at.Load() {
+			return // the end of the delivery wakes keepMembers
+		}
 	}
 	if !s.following.TryLock() {
 		return

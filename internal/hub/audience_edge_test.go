@@ -7,6 +7,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // TestPollsKeepRoster: a client that polls every 5 s keeps its roster, although no poll is
@@ -33,6 +34,46 @@ func TestPollsKeepRoster(t *testing.T) {
 				t.Fatalf("poll %d after %ds: %+v", i, 5*(i+1), f)
 			}
 			cursor = f[0].Cursor
+		}
+	})
+}
+
+// TestSlowDeliveryDelaysNoOther: streams whose members change with a slow delivery do not
+// delay a stream whose members were delivered before.
+func TestSlowDeliveryDelaysNoOther(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.setGroups("b", "bob", "support")
+		synctest.Wait()
+		var others []*hub.Stream
+		for range 100 {
+			s, err := n.hub.Open(n.Context(), "b", "erin", viewer("erin"), new(recordingSink))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.followAudiences(s, "", support, sales)
+			others = append(others, s)
+		}
+		s, sink := n.open("alice")
+		n.followAudiences(s, "", everyone)
+		n.reads.blockedUser, n.reads.released = "zed", make(chan struct{})
+		go func() { _ = s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "zed"}}}) }() // the members wait for it
+		synctest.Wait()
+		n.setGroups("a", "carol")
+		synctest.Wait()
+		sink.takeFrames()
+		n.hub.OnChange(func([]store.Record) { time.Sleep(10 * time.Second) })
+		n.setGroups("b", "carol", "support")
+		synctest.Wait()
+		others[0].UnfollowAudiences([]hub.Audience{sales}) // follows the members next
+		synctest.Wait()
+		close(n.reads.released)
+		time.Sleep(time.Second)
+		n.want(sink, "[zed:offline gone[] unknown[] partial=false] [carol:offline gone[] unknown[] partial=true] ")
+		time.Sleep(time.Minute)
+		for i, s := range others {
+			if !s.Follows("carol") {
+				t.Errorf("stream %d does not follow carol", i)
+			}
 		}
 	})
 }
