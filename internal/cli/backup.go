@@ -87,12 +87,12 @@ func items(records, entries, documents int64) string {
 	return counted(records, "user record", "user records") + ", " + counted(entries, "log entry", "log entries") + " and " + counted(documents, "document", "documents")
 }
 
-// counted is a number with the noun for it.
-func counted(n int64, one, more string) string {
+// counted formats a number of things, with the noun for one or for several.
+func counted(n int64, one, several string) string {
 	if n == 1 {
-		more = one
+		several = one
 	}
-	return fmt.Sprintf("%d %s", n, more)
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 // rate describes how long bytes took.

@@ -121,7 +121,7 @@ func (k *checker) asciiHost(setting, host string) bool {
 		return true
 	}
 	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
-		k.add(setting, "browsers send %s as %s: write it like that", host, ascii)
+		k.add(setting, "browsers send %s as %s: use that form", host, ascii)
 	} else {
 		k.add(setting, "%q is not a host name: expected a form such as presence.example.com", host)
 	}

@@ -294,10 +294,10 @@ func TestInternationalHosts(t *testing.T) {
 	}
 	problems := c.Check()
 	for _, want := range []string{
-		"public-url: browsers send präsenz.example as xn--prsenz-cua.example: write it like that",
-		"acme-names: browsers send müller.example as xn--mller-kva.example: write it like that",
-		"allowed-hosts: browsers send grün.example as xn--grn-ioa.example: write it like that",
-		"cors-origins: browsers send über.example as xn--ber-goa.example: write it like that",
+		"public-url: browsers send präsenz.example as xn--prsenz-cua.example: use that form",
+		"acme-names: browsers send müller.example as xn--mller-kva.example: use that form",
+		"allowed-hosts: browsers send grün.example as xn--grn-ioa.example: use that form",
+		"cors-origins: browsers send über.example as xn--ber-goa.example: use that form",
 	} {
 		if !strings.Contains(problems.Error(), want) {
 			t.Errorf("without %q:\n%v", want, problems)

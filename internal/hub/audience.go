@@ -303,14 +303,14 @@ func (x *streamSet) add(s *Stream) {
 	x.signal()
 }
 
-// addQuietly adds a stream, for which signal is called later.
+// addQuietly adds a stream without waking keepMembers: signal must be called later.
 func (x *streamSet) addQuietly(s *Stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.m[s] = struct{}{}
 }
 
-// signal wakes keepMembers if there is a stream.
+// signal wakes keepMembers if the set is not empty.
 func (x *streamSet) signal() {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -274,7 +274,7 @@ func (l *followJob) replace(ctx context.Context, added []presence.UserID, remove
 	}
 	var gone []Message
 	for i := range removed {
-		if s.removeAnnounced(removed[i].User, why) {
+		if s.removeReason(removed[i].User, why) {
 			gone = append(gone, Message{Event: &removed[i]})
 		}
 	}
@@ -285,10 +285,10 @@ func (l *followJob) replace(ctx context.Context, added []presence.UserID, remove
 	return l.run(ctx)
 }
 
-// removeAnnounced removes a reason to follow a user. It reports whether the client has to be
-// told that the user is not followed any more: not if there is another reason, or if the
-// user's deletion was queued, which remains queued.
-func (s *Stream) removeAnnounced(id presence.UserID, why followReasons) (announce bool) {
+// removeReason removes a reason to follow a user, and the edge if it has no other. It reports
+// whether the client has to be told: not if another reason is left, or if the user's deletion
+// was queued. A deletion that is still queued stays queued.
+func (s *Stream) removeReason(id presence.UserID, why followReasons) (announce bool) {
 	s.removeEdges([]presence.UserID{id}, func(e *edge) bool {
 		e.reasons &^= why
 		if e.reasons != 0 {

@@ -164,7 +164,7 @@ func (r *roster) setGroups(id presence.UserID, groups []string) {
 }
 
 // refreshMembers updates the rosters with a batch of records before its delivery. at is
-// the position of the last record. After the delivery, behind must be signaled.
+// the position of the last record. The caller signals behind after it.
 func (h *Hub) refreshMembers(ctx context.Context, group []store.Record, at store.Position) {
 	h.rosterMu.Lock()
 	h.membersAt = max(h.membersAt, at)

@@ -80,8 +80,8 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 }
 
 // BenchmarkUpdate measures acknowledged updates of random users, with and without a log
-// entry, and updates that change nothing, each of which needs a barrier. The timers of the
-// former are in the future, so most updates are one message.
+// entry, and updates that change nothing, each of which needs a barrier. The
+// users' timers are in the future, so most updates that change something are one message.
 func BenchmarkUpdate(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		const users = 1000

@@ -642,7 +642,7 @@ func failsStoreAt(t *testing.T, fault diskFault) bool {
 	return failed
 }
 
-// checkRefusals checks what a store that failed with a fault still does.
+// checkRefusals checks the answers of a store that failed because of a fault.
 func checkRefusals(s *Store, j *journal, fault diskFault) error {
 	ctx := context.Background()
 	if err := s.Check(ctx); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), fault.errno.Error()) {
@@ -658,7 +658,7 @@ func checkRefusals(s *Store, j *journal, fault diskFault) error {
 }
 
 // untilAbandoned runs f on a store. A read that is under way when the database is abandoned
-// may never return: f then has a second more.
+// may never return: f then has one more second.
 func untilAbandoned(s *Store, f func() error) error {
 	result := make(chan error, 1)
 	go func() { result <- f() }()
