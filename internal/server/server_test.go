@@ -166,9 +166,10 @@ const waitLimit = 30 * time.Second
 // eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(5 * time.Millisecond) {
+	const limit = 4 * waitLimit // some wait for a node that takes 16 s to be dead
+	for end := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not true after %v: %s", waitLimit, what)
+			t.Fatalf("not true after %v: %s", limit, what)
 		}
 	}
 }
