@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -157,15 +158,11 @@ func TestCloseWhileStalled(t *testing.T) {
 }
 
 // TestCloseDuringAReadThatNeverReturns: a read of a broken database may never return. Close
-// does, whenever the store fails.
+// does, whether the store failed before it or during it.
 func TestCloseDuringAReadThatNeverReturns(t *testing.T) {
 	t.Parallel() // it waits for failedCloseTimeout
 	for name, breakStore := range map[string]func(*Store){
-		"failed": func(s *Store) { s.fail(errDisk) },
-		"failed later": func(s *Store) {
-			time.Sleep(failedCloseTimeout + 100*time.Millisecond)
-			s.fail(errDisk)
-		},
+		"failed":    func(s *Store) { s.fail(errDisk) },
 		"abandoned": func(s *Store) { go s.stop(errDisk) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,6 +193,30 @@ func TestCloseDuringAReadThatNeverReturns(t *testing.T) {
 			s.releaseDB()
 		})
 	}
+}
+
+// TestFailureDuringClose: Close returns if the store fails long after it began, and what uses
+// the database does not return.
+func TestFailureDuringClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore("data", Options{FS: vfs.NewMem()}.withDefaults())
+		close(s.committerDone)
+		close(s.replier.done)
+		close(s.warmUpDone) // but maintenance hangs
+		closed := make(chan struct{})
+		go func() {
+			_ = s.Close() // the failure was reported
+			close(closed)
+		}()
+		time.Sleep(2 * failedCloseTimeout)
+		s.fail(errDisk)
+		select {
+		case <-closed:
+		case <-time.After(time.Hour):
+			t.Error("Close does not return")
+		}
+		close(s.maintenanceDone)
+	})
 }
 
 func checkAcknowledged(t *testing.T, s *Store, x *tally) {
