@@ -3,10 +3,20 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 func untilCancelled(ctx context.Context) error {
@@ -71,4 +81,77 @@ func TestParts(t *testing.T) {
 			close(free)
 		})
 	})
+}
+
+// A pipe has a reader that reads nothing until it is closed.
+type pipe chan struct{}
+
+func (p pipe) Write(b []byte) (int, error) {
+	<-p
+	return len(b), nil
+}
+
+// A closingStore cannot be closed before free is.
+type closingStore struct {
+	store.Store
+
+	free  chan struct{}
+	begun atomic.Bool
+}
+
+func (s *closingStore) Close() error {
+	s.begun.Store(true)
+	<-s.free
+	return nil
+}
+
+// TestCloseHangs: the server ends although the reader of the access log does not read, or the
+// store cannot be closed.
+func TestCloseHangs(t *testing.T) {
+	for _, x := range []struct {
+		name       string
+		log, store bool
+		want       time.Duration
+	}{
+		{name: "nothing"},
+		{name: "access log", log: true, want: accessLogTimeout},
+		{name: "store", store: true, want: storeTimeout},
+		{name: "both", log: true, store: true, want: accessLogTimeout + storeTimeout},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, st := make(pipe), &closingStore{free: make(chan struct{})}
+				s := &Server{log: slog.New(slog.DiscardHandler), access: wire.NewAccessLog(log), store: st}
+				s.level = newLogLevel(nil, s.log)
+				rt := wire.NewRouter(wire.NewObserver(s.access, s.log, prometheus.NewRegistry(), time.Now), new(httpapi.API))
+				rt.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody))
+				if !x.log {
+					close(log)
+				}
+				if !x.store {
+					close(st.free)
+				}
+				begun := time.Now()
+				closed := make(chan struct{})
+				go func() {
+					s.close()
+					close(closed)
+				}()
+				select {
+				case <-closed:
+				case <-time.After(time.Hour):
+					t.Error("the server does not end")
+				}
+				if took := time.Since(begun); took != x.want || !st.begun.Load() {
+					t.Errorf("it took %v, want %v; the store was closed: %v", took, x.want, st.begun.Load())
+				}
+				if x.log {
+					close(log)
+				}
+				if x.store {
+					close(st.free)
+				}
+			})
+		})
+	}
 }

@@ -227,6 +227,13 @@ func (s *Server) announce() {
 	s.supervisor.notify("READY=1\nWATCHDOG=1\nSTATUS=Serving " + s.URL())
 }
 
+// What hangs, such as a disk or the reader of a pipe, must not keep the process from ending.
+const (
+	accessLogTimeout = 2 * time.Second
+	// storeTimeout is far more than the store needs to answer, and to write what is in memory.
+	storeTimeout = 30 * time.Second
+)
+
 // close releases what build took, in the opposite order.
 func (s *Server) close() {
 	s.closeOnce.Do(func() {
@@ -238,18 +245,36 @@ func (s *Server) close() {
 		s.plain.close()
 		s.control.close()
 		s.level.close()
-		s.access.Close()
+		s.within(accessLogTimeout, "access log", func() {
+			s.access.Close()
+			if err := s.accessFile.close(); err != nil {
+				s.log.Error("closing the access log failed", slog.Any("err", err))
+			}
+		})
 		s.webhooks.close()
-		if err := s.accessFile.close(); err != nil {
-			s.log.Error("closing the access log failed", slog.Any("err", err))
-		}
 		if s.store == nil {
 			return
 		}
-		if err := s.store.Close(); err != nil && !errors.Is(err, store.ErrFailed) {
-			s.log.Error("closing the store failed", slog.Any("err", err))
-		}
+		s.within(storeTimeout, "store", func() {
+			if err := s.store.Close(); err != nil && !errors.Is(err, store.ErrFailed) {
+				s.log.Error("closing the store failed", slog.Any("err", err))
+			}
+		})
 	})
+}
+
+// within waits until something is closed, but no longer than limit.
+func (s *Server) within(limit time.Duration, what string, closeIt func()) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		closeIt()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(limit):
+		s.log.Error("shutdown timed out", slog.String("closing", what))
+	}
 }
 
 // Reload reads the certificates again, and opens the access log's file again.
