@@ -94,8 +94,9 @@ func (c *Client) control(_ context.Context, network, address string, _ syscall.R
 	return c.rule.checkDial(at)
 }
 
-// Close closes the connections that are not in use.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close closes the connections that are not in use. It does not wait for that: TLS says so to
+// one endpoint after the other, and waits 5 s for each that does not read.
+func (c *Client) Close() { go c.transport.CloseIdleConnections() }
 
 // An Answer is the response to a request, whatever its status.
 type Answer struct {

@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -560,6 +561,48 @@ func TestBusy(t *testing.T) {
 	if peak.Load() != most {
 		t.Errorf("%d requests at a time", peak.Load())
 	}
+}
+
+// TestCloseUnread: the client is closed at once, although endpoints do not read what TLS says at
+// the end of their connections.
+func TestCloseUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own := certificate(t, "endpoint.test", time.Now().Add(time.Hour))
+		pool := x509.NewCertPool()
+		pool.AddCert(parseCertificate(t, own))
+		client := NewClient(Options{RootCAs: pool})
+		client.transport.IdleConnTimeout = 0 // only Close closes them
+		const n = 3
+		var arrived, posts sync.WaitGroup
+		arrived.Add(n)
+		client.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			go func() {
+				conn := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{own}})
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					t.Error(err)
+				}
+				arrived.Done()
+				arrived.Wait()                                                 // each has a connection
+				_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n") // the client would say that it failed
+			}()
+			return near, nil
+		}
+		for range n {
+			posts.Go(func() {
+				if _, err := post(t.Context(), client, "https://endpoint.test/", "{}", 8); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		posts.Wait()
+		begun := time.Now()
+		client.Close()
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("it took %v to close the client", took)
+		}
+		time.Sleep(time.Minute) // until TLS gives up
+	})
 }
 
 // TestIdleConnections: what is kept for one endpoint is bounded.
