@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/server"
@@ -124,6 +125,9 @@ func catchHangups() (hangups <-chan os.Signal, stop func()) {
 	return signals, func() { signal.Stop(signals) }
 }
 
+// reloadTimeout is far more than a reload takes, unless it reads a file on a disk that hangs.
+const reloadTimeout = 2 * time.Second
+
 // onHangup calls fn at each SIGHUP until stop is called.
 func onHangup(hangups <-chan os.Signal, fn func()) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -140,7 +144,10 @@ func onHangup(hangups <-chan os.Signal, fn func()) (stop func()) {
 	}()
 	return func() {
 		close(done)
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(reloadTimeout):
+		}
 	}
 }
 
