@@ -74,16 +74,14 @@ func (b *board) touch() {
 // show paints after each change, and every second because the terminal's size and
 // the time until the next retry change.
 func (b *board) show(ctx context.Context, changes iter.Seq[client.Change]) error {
-	var group sync.WaitGroup
-	defer group.Wait()
 	ended := make(chan struct{})
-	group.Go(func() {
+	go func() { // if the terminal is gone, changes end after show
 		defer close(ended)
 		for change := range changes {
 			b.apply(&change, b.names.of(ctx, &change.Presence))
 			b.touch()
 		}
-	})
+	}()
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {

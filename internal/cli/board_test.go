@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"porchlight.dev/porchlight/api"
@@ -62,6 +65,27 @@ func TestBoard(t *testing.T) {
 		"c@x.test    available          since 2026-03-01 09:30:00\n" +
 		"watch W fired at 2026-03-01 09:30:00: ada@x.test became busy  \"x\"\n" +
 		"Reconnecting: gone\nESC[J")
+}
+
+// TestBoardWithoutTerminal: a board whose terminal is gone ends at once, not with the stream.
+func TestBoardWithoutTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		terminal, gone := io.Pipe()
+		_ = terminal.Close()
+		b := newBoard(&shell{stdout: gone, getenv: func(string) string { return "" }}, []string{"ada@x.test"}, new(names), func() area { return area{80, 20} })
+		ctx, end := context.WithCancel(t.Context())
+		shown := make(chan error, 1)
+		go func() { shown <- b.show(ctx, func(func(client.Change) bool) { <-ctx.Done() }) }()
+		select {
+		case err := <-shown:
+			if !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("the board ended with %v", err)
+			}
+		case <-time.After(time.Hour):
+			t.Error("the board does not end")
+		}
+		end()
+	})
 }
 
 var now = time.Date(2026, 3, 1, 9, 30, 0, 0, time.Local)
