@@ -114,9 +114,9 @@ func TestCloseHangs(t *testing.T) {
 		want       time.Duration
 	}{
 		{name: "nothing"},
-		{name: "access log", log: true, want: accessLogTimeout},
-		{name: "store", store: true, want: storeTimeout},
-		{name: "both", log: true, store: true, want: accessLogTimeout + storeTimeout},
+		{name: "access log", log: true, want: logCloseTimeout},
+		{name: "store", store: true, want: storeCloseTimeout},
+		{name: "both", log: true, store: true, want: logCloseTimeout + storeCloseTimeout},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

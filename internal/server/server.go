@@ -229,9 +229,9 @@ func (s *Server) announce() {
 
 // What hangs, such as a disk or the reader of a pipe, must not keep the process from ending.
 const (
-	accessLogTimeout = 2 * time.Second
-	// storeTimeout is far more than the store needs to answer, and to write what is in memory.
-	storeTimeout = 30 * time.Second
+	logCloseTimeout = 2 * time.Second
+	// storeCloseTimeout is far more than the store needs to answer, and to write what is in memory.
+	storeCloseTimeout = 30 * time.Second
 )
 
 // close releases what build took, in the opposite order.
@@ -245,7 +245,7 @@ func (s *Server) close() {
 		s.plain.close()
 		s.control.close()
 		s.level.close()
-		s.within(accessLogTimeout, "access log", func() {
+		s.within(logCloseTimeout, "access log", func() {
 			s.access.Close()
 			if err := s.accessFile.close(); err != nil {
 				s.log.Error("closing the access log failed", slog.Any("err", err))
@@ -255,7 +255,7 @@ func (s *Server) close() {
 		if s.store == nil {
 			return
 		}
-		s.within(storeTimeout, "store", func() {
+		s.within(storeCloseTimeout, "store", func() {
 			if err := s.store.Close(); err != nil && !errors.Is(err, store.ErrFailed) {
 				s.log.Error("closing the store failed", slog.Any("err", err))
 			}
