@@ -199,15 +199,19 @@ func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presenc
 }
 
 // unlockFollowing unlocks s.following, and schedules catchUp if members have changed while
-// it was locked.
+// it was locked: at once, or if the change is being delivered, after that.
 func (s *Stream) unlockFollowing() {
 	s.following.Unlock()
 	if a := s.followedAudiences(); a != nil {
 		s.mu.Lock()
 		behind := a.behind
 		s.mu.Unlock()
-		if behind {
-			s.hub.behind.add(s)
+		if !behind {
+			return
+		}
+		s.hub.behind.add(s)
+		if a.roster.isDelivered(s.hub) {
+			s.hub.behind.signal()
 		}
 	}
 }
@@ -216,16 +220,6 @@ func (s *Stream) unlockFollowing() {
 // who left, after the records of these changes were delivered: a deletion is sent once. If
 // s.following is locked, its holder schedules catchUp again when it unlocks.
 func (s *Stream) catchUp(ctx context.Context) {
-	a := s.followedAudiences()
-	if a == nil {
-		return
-	}
-	if newest := uint64(a.roster.newestChange()); newest > s.hub.at.Load() {
-		s.hub.behind.addQuietly(s)
-		if newest > s.hub.at.Load() {
-			return // the end of the delivery wakes keepMembers
-		}
-	}
 	if !s.following.TryLock() {
 		return
 	}
@@ -250,7 +244,7 @@ func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok 
 	defer r.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.audiences != a || !a.behind || uint64(r.newestChangeLocked()) > s.hub.at.Load() {
+	if s.audiences != a || !a.behind || !r.isDeliveredLocked(s.hub) {
 		return nil, nil, false
 	}
 	changed, deleted := r.changedAfter(a.applied)
@@ -298,13 +292,8 @@ type streamSet struct {
 	m  map[*Stream]struct{}
 }
 
+// add adds a stream without waking keepMembers: signal must be called later.
 func (x *streamSet) add(s *Stream) {
-	x.addQuietly(s)
-	x.signal()
-}
-
-// addQuietly adds a stream without waking keepMembers: signal must be called later.
-func (x *streamSet) addQuietly(s *Stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.m[s] = struct{}{}

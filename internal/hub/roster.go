@@ -239,19 +239,17 @@ func (r *roster) appendChange(c memberChange) {
 // changeCount returns the number of changes so far; the caller holds r.mu.
 func (r *roster) changeCount() int { return r.dropped + len(r.changes) }
 
-// newestChange returns the position of the newest change, zero for none.
-func (r *roster) newestChange() store.Position {
+// isDelivered reports whether the records of all changes were delivered.
+func (r *roster) isDelivered(h *Hub) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.newestChangeLocked()
+	return r.isDeliveredLocked(h)
 }
 
-// newestChangeLocked is newestChange for a caller that holds r.mu.
-func (r *roster) newestChangeLocked() store.Position {
-	if len(r.changes) == 0 {
-		return 0
-	}
-	return r.changes[len(r.changes)-1].at
+// isDeliveredLocked is isDelivered for a caller that holds r.mu.
+func (r *roster) isDeliveredLocked(h *Hub) bool {
+	n := len(r.changes)
+	return n == 0 || uint64(r.changes[n-1].at) <= h.at.Load()
 }
 
 // changedAfter returns the users of all changes but the first applied ones, and which of
@@ -278,7 +276,7 @@ func (s *Stream) noteMemberChange(c *memberChange) {
 	}
 	s.mu.Unlock()
 	if affected {
-		s.hub.behind.addQuietly(s)
+		s.hub.behind.add(s)
 	}
 }
 
