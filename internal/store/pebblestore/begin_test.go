@@ -141,16 +141,7 @@ func TestCloseWhileStalled(t *testing.T) {
 		}
 	}()
 	x.wait()
-	closed := make(chan struct{})
-	go func() {
-		_ = s.Close() // reports the injected fault
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(replyTimeout):
-		t.Fatalf("Close did not return within %v", replyTimeout)
-	}
+	awaitClose(t, startClose(s))
 	x.check()
 	if !s.isFailed() {
 		t.Error("INVALID: the store did not fail")
@@ -175,21 +166,13 @@ func TestCloseDuringAReadThatNeverReturns(t *testing.T) {
 			if err := s.acquireDB(); err != nil {
 				t.Fatal(err)
 			}
-			closed := make(chan struct{})
-			go func() {
-				_ = s.Close() // the failure was reported
-				close(closed)
-			}()
+			closed := startClose(s)
 			for s.guard.TryRLock() { // until Close waits for the read
 				s.guard.RUnlock()
 				runtime.Gosched()
 			}
 			breakStore(s)
-			select {
-			case <-closed:
-			case <-time.After(replyTimeout):
-				t.Errorf("Close did not return within %v", replyTimeout)
-			}
+			awaitClose(t, closed)
 			s.releaseDB()
 		})
 	}
@@ -203,20 +186,31 @@ func TestFailureDuringClose(t *testing.T) {
 		close(s.committerDone)
 		close(s.replier.done)
 		close(s.warmUpDone) // but maintenance hangs
-		closed := make(chan struct{})
-		go func() {
-			_ = s.Close() // the failure was reported
-			close(closed)
-		}()
+		closed := startClose(s)
 		time.Sleep(2 * failedCloseTimeout)
 		s.fail(errDisk)
-		select {
-		case <-closed:
-		case <-time.After(time.Hour):
-			t.Error("Close does not return")
-		}
+		awaitClose(t, closed)
 		close(s.maintenanceDone)
 	})
+}
+
+// startClose closes s, which has failed or will. closed is closed when Close has returned.
+func startClose(s *Store) (closed <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Close() // the failure was reported
+	}()
+	return done
+}
+
+func awaitClose(t *testing.T, closed <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-closed:
+	case <-time.After(replyTimeout):
+		t.Errorf("Close did not return within %v", replyTimeout)
+	}
 }
 
 func checkAcknowledged(t *testing.T, s *Store, x *tally) {
