@@ -273,7 +273,7 @@ func (s *Server) within(limit time.Duration, what string, closeIt func()) {
 	select {
 	case <-closed:
 	case <-time.After(limit):
-		s.log.Error("shutdown timed out", slog.String("closing", what))
+		s.log.Error("closing timed out; continuing the shutdown", slog.String("what", what), slog.Duration("timeout", limit))
 	}
 }
 
