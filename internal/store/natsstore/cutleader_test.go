@@ -167,6 +167,30 @@ func TestCutOffLeader(t *testing.T) {
 	asked.Wait()
 }
 
+// TestOpenAfterCrash: a node starts without a server that crashed, whether it was the leader or not,
+// although the others take it for running, for minutes, since it did not say that it stops.
+func TestOpenAfterCrash(t *testing.T) {
+	for name, leader := range map[string]int{"of the leader": 0, "of another server": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, split, _ := startSplittable(t)
+			if err := c.open(t, c.options()).Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.lead(t, leader)
+			split()
+			address := c.servers[1].Addr()
+			o := natsstore.WithOpenTimeout(c.options(), waitLimit)
+			o.Timeout, o.SystemURL = 0, fmt.Sprintf("nats://%s:%s@%s", sysUser, sysSecret, address)
+			s, err := natsstore.Open(t.Context(), fmt.Sprintf("nats://%s:%s@%s", user, password, address), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeStore(t, s)
+		})
+	}
+}
+
 // TestAnswerLostBeforeCutOffLeader: the answer to an update is lost, and the node connects to a
 // server that is cut off with the leadership of the stream, which it does not know to be lost.
 // That the record there is another one does not mean that the update was not made.

@@ -25,6 +25,12 @@ func WithInterval(o Options, every time.Duration) Options {
 	return o
 }
 
+// WithOpenTimeout sets how long Open waits for servers.
+func WithOpenTimeout(o Options, limit time.Duration) Options {
+	o.openTimeout = limit
+	return o
+}
+
 // WithExclusiveLease makes a store exclusive, with a term of its lease.
 func WithExclusiveLease(o Options, term time.Duration) Options {
 	o.Exclusive, o.leaseTerm = true, term

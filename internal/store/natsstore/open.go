@@ -99,11 +99,17 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 // loadWithLease loads the store, and acquires its lease, alone or with other nodes. It
 // allows for a cluster that has just started, which elects leaders before it creates streams.
 func (s *Store) loadWithLease(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout)
 	defer cancel()
 	err := s.load(ctx)
+	var logged logOnce
 	for b := (backoff{}); mayPass(err) && b.wait(ctx) == nil; {
-		err = s.load(ctx)
+		if logged.isNew(err) {
+			s.log.WarnContext(ctx, "nats: store is not ready; retrying", slog.Any("err", err))
+		}
+		if next := s.load(ctx); next == nil || ctx.Err() == nil { // otherwise err says more
+			err = next
+		}
 	}
 	if err != nil || !s.opts.Exclusive && !s.opts.Serving {
 		return err
@@ -112,15 +118,15 @@ func (s *Store) loadWithLease(ctx context.Context) error {
 	return s.lease.acquire(ctx)
 }
 
-// mayPass reports whether an error of load is that of a stream without a leader, or of servers
-// that respond late.
+// mayPass reports whether an error of load is that of servers without a leader, or that respond
+// late, or that crashed a moment ago.
 func mayPass(err error) bool {
 	if errors.Is(err, ErrSettings) {
 		return false
 	}
 	refused, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && refused.Code == http.StatusServiceUnavailable ||
-		errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisconnected)
+		errors.Is(err, errNoLeader) || errors.Is(err, errMissingReports) || errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisconnected)
 }
 
 func newStore(url string, o Options) *Store {
@@ -158,7 +164,7 @@ func redactURLs(urls string) string {
 
 const (
 	minConnectTimeout = 5 * time.Second
-	openTimeout       = 30 * time.Second // of Open, once it is connected
+	openTimeout       = 30 * time.Second
 )
 
 func (s *Store) connectTimeout() time.Duration { return max(minConnectTimeout, s.opts.Timeout) }

@@ -389,8 +389,8 @@ func TestCreationGoesOn(t *testing.T) {
 	}
 }
 
-// TestOpenWithoutLeader: a node that starts while the streams have no leader waits for one,
-// although nobody responds to what it asked before.
+// TestOpenWithoutLeader: a node that starts while the streams and the cluster have no leader waits
+// for one, although nobody responds to what it asked before.
 func TestOpenWithoutLeader(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
@@ -402,6 +402,7 @@ func TestOpenWithoutLeader(t *testing.T) {
 	servers.stopServer(1)
 	servers.stopServer(2)
 	o.Logger, o.Timeout = slog.New(slog.DiscardHandler), 0
+	o = natsstore.WithOpenTimeout(o, waitLimit)
 	opened := make(chan error, 1)
 	go func() {
 		s, err := natsstore.Open(t.Context(), url, o)

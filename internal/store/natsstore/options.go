@@ -64,9 +64,10 @@ type Options struct {
 	// can share servers. It consists of letters, digits, "-" and "_".
 	Prefix string
 
-	checkEvery time.Duration // interval of checks of the store and its settings
-	leaseTerm  time.Duration // a crashed node holds an exclusive store for this long
-	sweepEvery time.Duration // interval of searches for schedules that did not fire
+	openTimeout time.Duration // of Open, once it is connected
+	checkEvery  time.Duration // interval of checks of the store and its settings
+	leaseTerm   time.Duration // a crashed node holds an exclusive store for this long
+	sweepEvery  time.Duration // interval of searches for schedules that did not fire
 }
 
 // The reasons why a store is not opened. Each is wrapped with what to do about it.
@@ -105,6 +106,7 @@ func (o Options) withDefaults() Options {
 	o.Replicas = cmp.Or(max(o.Replicas, 0), DefaultReplicas)
 	o.Timeout = cmp.Or(max(o.Timeout, 0), DefaultTimeout)
 	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
+	o.openTimeout = cmp.Or(o.openTimeout, openTimeout)
 	o.checkEvery = cmp.Or(o.checkEvery, checkInterval)
 	o.leaseTerm = cmp.Or(o.leaseTerm, leaseTerm)
 	o.sweepEvery = cmp.Or(o.sweepEvery, sweepInterval)

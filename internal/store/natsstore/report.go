@@ -64,7 +64,7 @@ func Examine(ctx context.Context, url string, o Options, read func(*Store)) (Rep
 		close(s.closing) // so that the end of the connection is not logged
 		s.conn.Close()
 	}()
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(ctx, o.openTimeout)
 	defer cancel()
 	r, inv := s.report(ctx)
 	if r.Unusable == nil && inv.id != nil {
@@ -175,5 +175,5 @@ func (s *Store) reportServers(ctx context.Context, r *Report) {
 			Name: x.Server.Name, Version: x.Server.Version, SyncAlways: x.Data.Config.SyncAlways, Used: x.Data.Storage, Limit: uint64(max(0, x.Data.Config.MaxStorage)),
 		})
 	}
-	r.Missing = max(0, servers.expected()-len(servers))
+	r.Missing = servers.missing(peerReport.isOffline)
 }

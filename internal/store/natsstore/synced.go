@@ -45,18 +45,23 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
-	if len(servers) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers), servers.expected(), s.reportTimeout())
+	if servers.leaderless() {
+		return fmt.Errorf("%w: they may be electing one; if it lasts, start a majority of them", errNoLeader)
+	}
+	if missing := servers.missing(peerReport.isSilent); missing > 0 {
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers), len(servers)+missing, s.reportTimeout())
 	}
 	return nil
 }
 
-// errMissingReports: servers with JetStream did not respond.
-var errMissingReports = errors.New("some servers did not respond")
+var (
+	errNoLeader = errors.New("the NATS servers have no leader")
+	// errMissingReports: servers with JetStream did not respond.
+	errMissingReports = errors.New("some servers did not respond")
+)
 
 type serverReport struct {
 	Server struct {
-		ID      string `json:"id"`
 		Name    string `json:"name"`
 		Version string `json:"ver"`
 	} `json:"server"`
@@ -68,46 +73,85 @@ type serverReport struct {
 		} `json:"config"`
 		Storage uint64 `json:"storage"` // bytes in use
 		Meta    struct {
-			Size     int    `json:"cluster_size"` // 0: there is no cluster
-			Leader   string `json:"leader"`       // its name
-			Replicas []struct {
-				Offline bool `json:"offline"`
-			} `json:"replicas"` // only from the leader
+			Size     int          `json:"cluster_size"` // 0: there is no cluster
+			Leader   string       `json:"leader"`       // its name
+			Replicas []peerReport `json:"replicas"`     // the others, as the sender knows them
 		} `json:"meta_cluster"`
 	} `json:"data"`
 }
 
-// serverReports are the latest responses of servers with JetStream, by id.
+// A peerReport is what the leader of a cluster knows of another server.
+type peerReport struct {
+	Offline bool          `json:"offline"` // it said that it stops, or was silent for minutes
+	Current bool          `json:"current"`
+	Active  time.Duration `json:"active"` // since the leader heard from it; 0: it has not
+}
+
+// silentAfter is how long a leader has not heard from a server that counts as down. A running
+// one responds to its heartbeats each second.
+const silentAfter = 10 * time.Second
+
+func (p peerReport) isOffline() bool { return p.Offline }
+
+// isSilent reports whether the server is down, or crashed a while ago.
+func (p peerReport) isSilent() bool {
+	return p.Offline || !p.Current && p.Active == 0 || p.Active > silentAfter
+}
+
+// serverReports are the latest responses of servers with JetStream, by name.
 type serverReports map[string]serverReport
 
 func (g serverReports) add(report serverReport) {
 	if !report.Data.Disabled {
-		g[report.Server.ID] = report
+		g[report.Server.Name] = report
 	}
 }
 
-// expected is how many servers must respond. Servers that are down store nothing, and are
-// checked when they are back. Only the leader knows all servers of a cluster that has just
-// been formed, and which of them are down, so it is always one of them.
-func (g serverReports) expected() int {
-	size, offline, led := 0, 0, false
+// led reports whether the leader has responded, if there is a cluster.
+func (g serverReports) led() bool {
+	for _, r := range g {
+		if r.Data.Meta.Size == 0 || r.Data.Meta.Leader == r.Server.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// leaderless reports whether servers of a cluster have responded, and none knows a leader.
+func (g serverReports) leaderless() bool {
+	for _, r := range g {
+		if r.Data.Meta.Size == 0 || r.Data.Meta.Leader != "" {
+			return false
+		}
+	}
+	return len(g) > 0
+}
+
+// missing is how many more servers must respond. Those that are down store nothing, and are
+// checked when they are back; but a leader that takes most of them for down is itself cut off.
+// Only the leader knows all servers of a cluster that has just been formed.
+func (g serverReports) missing(isDown func(peerReport) bool) int {
+	size, down := 1, 0
 	for _, r := range g {
 		size = max(size, r.Data.Meta.Size)
 		if r.Data.Meta.Leader != r.Server.Name {
 			continue
 		}
-		led = true
-		for _, replica := range r.Data.Meta.Replicas {
-			if replica.Offline {
-				offline++
+		for _, peer := range r.Data.Meta.Replicas {
+			if isDown(peer) {
+				down++
 			}
 		}
 	}
-	if size > 0 && !led {
-		return max(size, len(g)+1)
+	missing := max(size-down, size/2+1) - len(g)
+	if !g.led() {
+		return max(missing, 1)
 	}
-	return max(size-offline, 1)
+	return max(missing, 0)
 }
+
+// complete reports whether all servers have responded that are not known to be down.
+func (g serverReports) complete() bool { return g.missing(peerReport.isOffline) == 0 }
 
 // byName are the reports in the order of the servers' names.
 func (g serverReports) byName() []serverReport {
@@ -139,14 +183,14 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 		return g, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, s.reportTimeout())
+	limited, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
-	for len(g) < g.expected() && ctx.Err() == nil {
-		if err := g.collect(ctx, conn); err != nil {
+	for !g.complete() && limited.Err() == nil {
+		if err := g.collect(limited, conn); err != nil {
 			return g, err
 		}
 	}
-	return g, nil
+	return g, ctx.Err()
 }
 
 // collect sends the request to all servers, and collects responses until all have arrived
@@ -163,7 +207,7 @@ func (g serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
 		return err
 	}
-	for len(g) < g.expected() {
+	for !g.complete() {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
 			return errNoReport
