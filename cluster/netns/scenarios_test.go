@@ -108,6 +108,12 @@ func TestFaults(t *testing.T) {
 			time.Sleep(12 * time.Second)
 			leader.run(l)
 		}, coolDown, nobody()},
+		"a node restarts without a server that crashed": {func(l *workload) {
+			leader := l.leader()
+			leader.kill()
+			l.restart(l.nodes[0])
+			leader.run(l)
+		}, coolDown, nobody()},
 		"the leader of the stream is cut off from the other servers":                           {cutLeader, coolDown, nobody()},
 		"the leader of the stream and another server reach each other through the third alone": {cutPair, coolDown, nobody()},
 		"a server loses its data": {func(l *workload) {
