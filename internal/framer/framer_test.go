@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds what a test waits for if the code is wrong.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A fast answers GET and PUT of /fast, and declines those of /decline. With replies, it
 // answers when the test says so.

@@ -251,7 +251,7 @@ func (w *world) awaitDelivering(id string) {
 	w.t.Helper()
 	s, err := w.api.Subscriptions.Get(w.t.Context(), w.account, id)
 	w.must(err)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		_, err := w.api.Deliverer.Status(s)
 		if err == nil {
 			return

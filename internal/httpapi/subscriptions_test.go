@@ -362,7 +362,7 @@ func (w *world) setStatus(u presence.UserID, s presence.Status) {
 // awaitDeliveries waits until a list of deliveries has a number of items.
 func (w *world) awaitDeliveries(path string, n int) (list api.Deliveries) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		list = api.Deliveries{}
 		w.do("GET", path, w.admin(), "").want(200).read(&list)
 		if len(list.Deliveries) >= n {
@@ -452,7 +452,7 @@ func TestReplay(t *testing.T) {
 
 func (w *world) awaitReplayed(path string) {
 	w.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		var list api.Deliveries
 		w.do("GET", path+"/deliveries", w.admin(), "").want(200).read(&list)
 		if !list.State.Replaying {

@@ -63,7 +63,7 @@ func TestEventsOfAUser(t *testing.T) {
 		select {
 		case e := <-received:
 			got, last = append(got, summary(&e)), e.Type
-		case <-time.After(30 * time.Second):
+		case <-time.After(waitLimit):
 			t.Fatalf("no more events after\n%s", strings.Join(got, "\n"))
 		}
 	}

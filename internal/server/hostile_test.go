@@ -197,7 +197,7 @@ func (c *hostileConn) try(request, secret string) int {
 		apptest.Check(c.t, err)
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(waitLimit))
 	go func(conn net.Conn) { _, _ = io.WriteString(conn, request) }(c.conn) // the server may answer before it has read everything
 	method, _, _ := strings.Cut(request, " ")
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})

@@ -308,7 +308,7 @@ func (p prometheusServer) checkQueries(t *testing.T, engine string) {
 // eventually waits until ok returns true, and reports why it does not.
 func (p prometheusServer) eventually(t *testing.T, report func(), ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(4 * waitLimit); !ok(); time.Sleep(250 * time.Millisecond) {
+	for end := time.Now().Add(2 * waitLimit); !ok(); time.Sleep(250 * time.Millisecond) {
 		if time.Now().After(end) {
 			report()
 			t.FailNow()

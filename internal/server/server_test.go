@@ -161,12 +161,12 @@ func (r *running) get(t *testing.T, url string) (int, string) {
 
 // waitLimit is how long a test waits for what must happen. It is far more than the
 // contract allows, because the machine may be slow: tests in synctest bubbles measure time.
-const waitLimit = 30 * time.Second
+const waitLimit = time.Minute
 
 // eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	const limit = 4 * waitLimit // some wait for a node that takes 16 s to be dead
+	const limit = 2 * waitLimit // some wait for a node that takes 16 s to be dead
 	for end := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not true after %v: %s", limit, what)

@@ -167,7 +167,7 @@ func TestSetupAndInit(t *testing.T) {
 		if !made {
 			t.Error("the server does not start")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the page did not end")
 	}
 }

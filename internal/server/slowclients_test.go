@@ -540,7 +540,7 @@ func testRefusedConnection(t *testing.T, r *running, status int) {
 	_ = last.Close()
 	var after userState
 	eventually(t, "served again", func() bool {
-		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		defer stop()
 		p, err := r.client.Presence(ctx, user)
 		after = userState{p.Status, p.Note}

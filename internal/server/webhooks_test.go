@@ -69,10 +69,10 @@ func TestWebhook(t *testing.T) {
 		if !strings.HasPrefix(got.Header.Get("Webhook-Id"), "evt_") {
 			t.Errorf("%v", got.Header)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(waitLimit):
 		t.Fatal("no event arrived")
 	}
-	for deadline := time.Now().Add(30 * time.Second); r.metric(t, "porchlight_webhook_accepted_total") != "1"; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(waitLimit); r.metric(t, "porchlight_webhook_accepted_total") != "1"; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("accepted: %s", r.metric(t, "porchlight_webhook_accepted_total"))
 		}

@@ -17,7 +17,7 @@ import (
 // eventually waits until a condition holds.
 func (f *fixture) eventually(what string, holds func() bool) {
 	f.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			f.Fatalf("not in time: %s", what)
 		}
@@ -146,7 +146,7 @@ func (f *fixture) takeAll(s *webhook.Subscription) {
 				if at != want[i].At {
 					f.Fatalf("event %d is at %d, want %d", i, at, want[i].At)
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(2 * time.Minute):
 				f.Fatalf("event %d did not come", i)
 			}
 		}

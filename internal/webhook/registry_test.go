@@ -515,7 +515,7 @@ func TestSecretOfAppOnAnotherNode(t *testing.T) {
 	apptest.Check(t, err)
 	second, err := f.RotateAppSecret(t.Context(), f.account, "app", 0)
 	apptest.Check(t, err)
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		_, changed := there.Snapshot()
 		got, err := there.AppSecrets(t.Context(), f.account, "app")
@@ -653,7 +653,7 @@ func TestEnded(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].ID == stays.ID })
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
 		all, err := f.List(t.Context(), f.account)
 		apptest.Check(t, err)
 		if len(all) == 1 {
@@ -769,7 +769,7 @@ func TestPausedWhileRead(t *testing.T) {
 
 func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscription) bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		all, changed := r.Snapshot()
 		if ok(all) {
