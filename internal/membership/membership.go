@@ -122,16 +122,17 @@ type Members struct {
 	rounds    chanLock // from a reading to the last write that depends on it
 	switching chanLock // while the incarnation changes: OnRejoined comes after OnIsolated
 
-	mu      sync.Mutex // guards the fields below
-	self    incarnation
-	peers   map[string]*peer // every other document, by incarnation
-	dead    map[string]bool  // that were reported
-	asked   map[string]bool  // unknown incarnations that somebody asked for
-	level   levelState
-	counted time.Time // when silence was counted last; zero: interrupted since
-	leaving bool
-	left    chan struct{}       // closed when a beat with leaving was acknowledged
-	logged  map[string]struct{} // documents that cannot be read, which were logged
+	mu       sync.Mutex // guards the fields below
+	self     incarnation
+	isolated bool             // since self was given up, until OnRejoined has returned
+	peers    map[string]*peer // every other document, by incarnation
+	dead     map[string]bool  // that were reported
+	asked    map[string]bool  // unknown incarnations that somebody asked for
+	level    levelState
+	counted  time.Time // when silence was counted last; zero: interrupted since
+	leaving  bool
+	left     chan struct{}       // closed when a beat with leaving was acknowledged
+	logged   map[string]struct{} // documents that cannot be read, which were logged
 }
 
 // An incarnation is what this node knows of itself.
@@ -305,13 +306,13 @@ func (m *Members) Dead(id string) bool {
 	return false
 }
 
-// Isolated is how long ago the last acknowledged beat began, if the node is isolated, and
-// otherwise zero.
+// Isolated is how long ago the last acknowledged beat began, if the node is isolated or has not
+// returned from OnRejoined yet, and otherwise zero.
 func (m *Members) Isolated() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := m.sinceAck()
-	if m.opts.Exclusive || !m.self.givenUp && since < m.opts.Times.IsolatedAfter {
+	if m.opts.Exclusive || !m.isolated && since < m.opts.Times.IsolatedAfter {
 		return 0
 	}
 	return max(since, 1)
@@ -487,7 +488,7 @@ func (m *Members) giveUp(ctx context.Context, why string) {
 		m.mu.Unlock()
 		return
 	}
-	m.self.givenUp = true
+	m.self.givenUp, m.isolated = true, true
 	id, since := m.self.id, m.sinceAck()
 	m.mu.Unlock()
 	m.opts.Log.WarnContext(ctx, "this node is isolated; its clients are sent to other nodes", slog.String("node", id), slog.String("reason", why), slog.Duration("since", since.Round(time.Millisecond)))

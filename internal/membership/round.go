@@ -228,9 +228,17 @@ func (m *Members) rejoin(ctx context.Context) error {
 	}
 	m.switching.lock()
 	defer m.switching.unlock()
-	id := m.Self()
-	m.opts.Log.InfoContext(ctx, "this node serves again", slog.String("node", id), slog.String("before", before))
-	m.OnRejoined(id)
+	m.mu.Lock()
+	n := m.self
+	m.mu.Unlock()
+	if n.givenUp { // again, meanwhile
+		return nil
+	}
+	m.opts.Log.InfoContext(ctx, "this node serves again", slog.String("node", n.id), slog.String("before", before))
+	m.OnRejoined(n.id)
+	m.mu.Lock()
+	m.isolated = false
+	m.mu.Unlock()
 	return nil
 }
 

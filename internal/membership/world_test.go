@@ -206,7 +206,12 @@ func (w *world) add(name string, levels ...membership.Levels) *node {
 		n.note("dead", id)
 	}
 	n.OnIsolated = func() { n.note("isolated", "") }
-	n.OnRejoined = func(id string) { n.note("rejoined", id) }
+	n.OnRejoined = func(id string) {
+		if n.Isolated() == 0 {
+			n.w.Error("the node counts as serving before it serves streams")
+		}
+		n.note("rejoined", id)
+	}
 	w.nodes = append(w.nodes, n)
 	return n
 }
