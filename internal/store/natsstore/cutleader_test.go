@@ -248,3 +248,22 @@ func TestAnswerLostBeforeCutOffLeader(t *testing.T) {
 		t.Errorf("the note is %q after one update of %q", got, before)
 	}
 }
+
+// TestSourceAfterCrash: a store can be read just after its leader crashed, although nobody responds
+// to what was asked before there was another one.
+func TestSourceAfterCrash(t *testing.T) {
+	t.Parallel()
+	c, split, _ := startSplittable(t)
+	if err := c.open(t, c.options()).Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.lead(t, 0)
+	split()
+	o := c.options()
+	o.Timeout = waitLimit
+	src, err := natsstore.OpenSource(t.Context(), fmt.Sprintf("nats://%s:%s@%s", user, password, c.servers[1].Addr()), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = src.Close()
+}

@@ -175,16 +175,23 @@ func sourced(sources []*jetstream.StreamSource) string {
 	return sorted(texts)
 }
 
-// streamInfo is nil if the stream does not exist.
+// streamInfo is nil if the stream does not exist. It asks repeatedly, since nobody responds to
+// what was asked while the stream elected a leader.
 func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	limited, end := s.calls.begin(ctx, s.connectTimeout()) // nobody responds while the stream elects a leader
+	limited, end := s.calls.begin(ctx, s.connectTimeout())
 	defer end()
-	stream, err := s.js.Stream(limited, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil //nolint:nilnil // none is an answer
+	for {
+		attempt, cancel := context.WithTimeout(limited, s.requestTimeout())
+		stream, err := s.js.Stream(attempt, name)
+		late := attempt.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			return stream.CachedInfo(), nil
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, nil //nolint:nilnil // none is an answer
+		case !late || limited.Err() != nil:
+			return nil, fmt.Errorf("read stream %s: %w", name, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", name, err)
-	}
-	return stream.CachedInfo(), nil
 }
