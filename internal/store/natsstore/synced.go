@@ -49,7 +49,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return fmt.Errorf("%w: they may be electing one; if it lasts, start a majority of them", errNoLeader)
 	}
 	if missing := servers.missing(peerReport.isSilent); missing > 0 {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers), len(servers)+missing, s.reportTimeout())
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.members()), len(servers.members())+missing, s.reportTimeout())
 	}
 	return nil
 }
@@ -107,44 +107,43 @@ func (g serverReports) add(report serverReport) {
 	}
 }
 
-// led reports whether the leader has responded, if there is a cluster.
-func (g serverReports) led() bool {
-	for _, r := range g {
-		if r.Data.Meta.Size == 0 || r.Data.Meta.Leader == r.Server.Name {
-			return true
-		}
+// members are the reports of the servers of a cluster, if there is one. A server beside it, such
+// as one with JetStream behind a leaf node, has no part in it.
+func (g serverReports) members() []serverReport {
+	all := g.byName()
+	inCluster := slices.DeleteFunc(slices.Clone(all), func(r serverReport) bool { return r.Data.Meta.Size == 0 })
+	if len(inCluster) > 0 {
+		return inCluster
 	}
-	return false
+	return all
 }
 
 // leaderless reports whether servers of a cluster have responded, and none knows a leader.
 func (g serverReports) leaderless() bool {
-	for _, r := range g {
-		if r.Data.Meta.Size == 0 || r.Data.Meta.Leader != "" {
-			return false
-		}
-	}
-	return len(g) > 0
+	known := func(r serverReport) bool { return r.Data.Meta.Size == 0 || r.Data.Meta.Leader != "" }
+	return len(g) > 0 && !slices.ContainsFunc(g.members(), known)
 }
 
 // missing is how many more servers must respond. Those that are down store nothing, and are
 // checked when they are back; but a leader that takes most of them for down is itself cut off.
 // Only the leader knows all servers of a cluster that has just been formed.
 func (g serverReports) missing(isDown func(peerReport) bool) int {
-	size, down := 1, 0
-	for _, r := range g {
+	size, down, led := 1, 0, false
+	members := g.members()
+	for _, r := range members {
 		size = max(size, r.Data.Meta.Size)
-		if r.Data.Meta.Leader != r.Server.Name {
+		if led = led || r.Data.Meta.Size == 0; r.Data.Meta.Leader != r.Server.Name {
 			continue
 		}
+		led = true
 		for _, peer := range r.Data.Meta.Replicas {
 			if isDown(peer) {
 				down++
 			}
 		}
 	}
-	missing := max(size-down, size/2+1) - len(g)
-	if !g.led() {
+	missing := max(size-down, size/2+1) - len(members)
+	if !led {
 		return max(missing, 1)
 	}
 	return max(missing, 0)

@@ -37,6 +37,9 @@ func TestMissingReports(t *testing.T) {
 		"the leader is cut off":            {[]serverReport{report("c", 3, "c", crashed, crashed)}, 2, 1, false},
 		"all others are down":              {[]serverReport{report("c", 3, "c", stopped, stopped)}, 1, 1, false},
 		"it became the leader":             {[]serverReport{report("a", 2, ""), report("b", 2, ""), report("b", 2, "b", running)}, 0, 0, false},
+		"one beside the cluster":           {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("b", 3, "c")}, 1, 1, false},
+		"one beside it, in place of one":   {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("c", 3, "c", running, running)}, 1, 1, false},
+		"one beside it, and no leader":     {[]serverReport{report("leaf", 0, ""), report("a", 3, ""), report("b", 3, ""), report("c", 3, "")}, 1, 1, true},
 		"one started again":                {[]serverReport{report("a", 3, "c"), report("a", 3, "c"), report("c", 3, "c", running, running)}, 1, 1, false},
 	} {
 		g := make(serverReports)
