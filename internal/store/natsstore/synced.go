@@ -63,6 +63,7 @@ var (
 type serverReport struct {
 	Server struct {
 		Name    string `json:"name"`
+		Domain  string `json:"domain"` // of JetStream
 		Version string `json:"ver"`
 	} `json:"server"`
 	Data struct {
@@ -98,12 +99,13 @@ func (p peerReport) isSilent() bool {
 	return p.Offline || !p.Current && p.Active == 0 || p.Active > silentAfter
 }
 
-// serverReports are the latest responses of servers with JetStream, by name.
-type serverReports map[string]serverReport
+// serverReports are the latest responses of servers with JetStream, by domain and name: only there
+// are names unique.
+type serverReports map[[2]string]serverReport
 
 func (g serverReports) add(report serverReport) {
 	if !report.Data.Disabled {
-		g[report.Server.Name] = report
+		g[[2]string{report.Server.Domain, report.Server.Name}] = report
 	}
 }
 
@@ -184,12 +186,38 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	defer conn.Close()
 	limited, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
-	for !g.complete() && limited.Err() == nil {
+	known := errNoLeader // of the domain
+	for (known != nil || !g.complete()) && limited.Err() == nil {
 		if err := g.collect(limited, conn); err != nil {
 			return g, err
 		}
+		known = s.keepOwnDomain(limited, g)
+	}
+	if known != nil && g.domains() > 1 {
+		return g, known
 	}
 	return g, ctx.Err()
+}
+
+// keepOwnDomain removes the reports of servers that store nothing of this account: those behind
+// leaf nodes respond too if they share the system account, but have another domain.
+func (s *Store) keepOwnDomain(ctx context.Context, g serverReports) error {
+	limited, end := s.calls.begin(ctx, s.requestTimeout()) // nobody responds without a leader
+	defer end()
+	account, err := s.js.AccountInfo(limited)
+	if err != nil {
+		return fmt.Errorf("read the domain of the account: %w", err)
+	}
+	maps.DeleteFunc(g, func(_ [2]string, r serverReport) bool { return r.Server.Domain != account.Domain })
+	return nil
+}
+
+func (g serverReports) domains() int {
+	found := make(map[string]bool)
+	for _, r := range g {
+		found[r.Server.Domain] = true
+	}
+	return len(found)
 }
 
 // collect sends the request to all servers, and collects responses until all have arrived
