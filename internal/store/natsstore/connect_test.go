@@ -39,7 +39,7 @@ func TestRefusedUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := new(textLog)
-			_, err := natsstore.Open(t.Context(), c.url, natsstore.Options{Replicas: 1, SystemURL: c.system, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			_, err := natsstore.Open(t.Context(), c.url, natsstore.Options{Replicas: 1, SystemURL: c.system, Timeout: storeTimeout, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			for _, want := range c.want {
 				if !errors.Is(err, want) {
 					t.Errorf("%v, want %v", err, want)

@@ -65,7 +65,7 @@ func startSplittable(tb testing.TB) (c *cluster, split, heal func()) {
 func (c *cluster) lead(tb testing.TB, i int) {
 	tb.Helper()
 	stepDown := func(name, password, subject string) {
-		conn, err := nats.Connect(c.urlOf(name, password))
+		conn, err := nats.Connect(c.urlOf(name, password), nats.Timeout(waitLimit))
 		if err != nil {
 			tb.Fatal(err)
 		}

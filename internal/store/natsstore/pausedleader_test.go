@@ -48,7 +48,7 @@ func startProcesses(tb testing.TB) (all []*process, url, systemURL string) {
 // leaderName is the name of the server that leads the state stream.
 func leaderName(tb testing.TB, url string) string {
 	tb.Helper()
-	conn, err := nats.Connect(url)
+	conn, err := nats.Connect(url, nats.Timeout(waitLimit))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -57,11 +57,15 @@ func leaderName(tb testing.TB, url string) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	stream, err := js.Stream(tb.Context(), "porchlight-state")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return stream.CachedInfo().Cluster.Leader
+	var name string
+	waitFor(tb, "the leader", func() bool {
+		stream, err := js.Stream(tb.Context(), "porchlight-state")
+		if err == nil {
+			name = stream.CachedInfo().Cluster.Leader
+		}
+		return name != ""
+	})
+	return name
 }
 
 // TestStrongReadPausedLeader: while the leader of the stream is stopped, and after it goes
