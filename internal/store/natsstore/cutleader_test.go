@@ -1,6 +1,7 @@
 package natsstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -158,7 +159,9 @@ func TestCutOffLeader(t *testing.T) {
 	serverOfMoved.Store(0)
 	toMoved.cut()
 	waitFor(t, "an answer", func() bool {
-		if err := moved.VerifyOnce(t.Context()); errors.Is(err, natsstore.ErrLost) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // nobody responds to some requests
+		defer cancel()
+		if err := moved.VerifyOnce(ctx); errors.Is(err, natsstore.ErrLost) {
 			t.Errorf("a leader that was replaced is taken for the loss of the store: %v", err)
 			return true
 		}
