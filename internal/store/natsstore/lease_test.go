@@ -184,3 +184,17 @@ func TestNodeFindsTheStoreTaken(t *testing.T) {
 		t.Errorf("Check: %v, want ErrLeaseHeld", err)
 	}
 }
+
+// TestHolderGoneAfterSlowStart: the time that Open waits for the servers does not count towards the
+// term of a crashed holder, for which it waits as well.
+func TestHolderGoneAfterSlowStart(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	const term = 6 * time.Second
+	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
+	first.Disconnect()
+	<-first.Failed()
+	second := servers.open(t, natsstore.WithOpenTimeout(natsstore.WithExclusiveLease(servers.options(), term), term-2*time.Second))
+	closeStore(t, second)
+	closeStore(t, first)
+}

@@ -99,6 +99,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 // loadWithLease loads the store, and acquires its lease, alone or with other nodes. It
 // allows for a cluster that has just started, which elects leaders before it creates streams.
 func (s *Store) loadWithLease(ctx context.Context) error {
+	if err := s.loadSoon(ctx); err != nil || !s.opts.Exclusive && !s.opts.Serving {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout+s.opts.leaseTerm) // of a holder that crashed
+	defer cancel()
+	s.lease = newLease(s)
+	return s.lease.acquire(ctx)
+}
+
+func (s *Store) loadSoon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout)
 	defer cancel()
 	err := s.load(ctx)
@@ -111,11 +121,7 @@ func (s *Store) loadWithLease(ctx context.Context) error {
 			err = next
 		}
 	}
-	if err != nil || !s.opts.Exclusive && !s.opts.Serving {
-		return err
-	}
-	s.lease = newLease(s)
-	return s.lease.acquire(ctx)
+	return err
 }
 
 // mayPass reports whether an error of load is that of servers without a leader, or that respond
