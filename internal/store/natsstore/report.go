@@ -175,5 +175,6 @@ func (s *Store) reportServers(ctx context.Context, r *Report) {
 			Name: x.Server.Name, Version: x.Server.Version, SyncAlways: x.Data.Config.SyncAlways, Used: x.Data.Storage, Limit: uint64(max(0, x.Data.Config.MaxStorage)),
 		})
 	}
-	r.Missing = servers.missing(peerReport.isOffline)
+	missing, err := servers.missing(peerReport.isOffline)
+	r.Missing, r.SyncUnknown = len(missing), err
 }

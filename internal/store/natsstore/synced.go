@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,19 +46,19 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
-	if servers.leaderless() {
-		return fmt.Errorf("%w: they may be electing one; if it lasts, start a majority of them", errNoLeader)
+	missing, err := servers.missing(peerReport.isSilent)
+	if len(missing) > 0 {
+		err = fmt.Errorf("%w: no report of %s within %v", errMissingReports, strings.Join(missing, ", "), s.reportTimeout())
 	}
-	if missing := servers.missing(peerReport.isSilent); missing > 0 {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.members()), len(servers.members())+missing, s.reportTimeout())
+	if err != nil {
+		return fmt.Errorf("cannot check whether every NATS server syncs every write: %w; repair the servers, or remove them from the cluster, or set durability to os", err)
 	}
 	return nil
 }
 
 var (
-	errNoLeader = errors.New("the NATS servers have no leader")
-	// errMissingReports: servers with JetStream did not respond.
-	errMissingReports = errors.New("some servers did not respond")
+	errNoLeader       = errors.New("the NATS servers have no leader")
+	errMissingReports = errors.New("some NATS servers did not respond")
 )
 
 type serverReport struct {
@@ -83,6 +84,7 @@ type serverReport struct {
 
 // A peerReport is what the leader of a cluster knows of another server.
 type peerReport struct {
+	Name    string        `json:"name"`
 	Offline bool          `json:"offline"` // it said that it stops, or was silent for minutes
 	Current bool          `json:"current"`
 	Active  time.Duration `json:"active"` // since the leader heard from it; 0: it has not
@@ -120,39 +122,43 @@ func (g serverReports) members() []serverReport {
 	return all
 }
 
-// leaderless reports whether servers of a cluster have responded, and none knows a leader.
-func (g serverReports) leaderless() bool {
-	known := func(r serverReport) bool { return r.Data.Meta.Size == 0 || r.Data.Meta.Leader != "" }
-	return len(g) > 0 && !slices.ContainsFunc(g.members(), known)
-}
-
-// missing is how many more servers must respond. Those that are down store nothing, and are
-// checked when they are back; but a leader that takes most of them for down is itself cut off.
-// Only the leader knows all servers of a cluster that has just been formed.
-func (g serverReports) missing(isDown func(peerReport) bool) int {
-	size, down, led := 1, 0, false
+// missing are the servers that must still respond. Those that are down store nothing, and are
+// checked when they are back. Only the leader knows all servers of a cluster that has just been
+// formed. It is an error if nobody knows the leader, or if the leader is cut off from most servers.
+func (g serverReports) missing(isDown func(peerReport) bool) (names []string, err error) {
+	size, led, leader := 0, false, ""
 	members := g.members()
-	for _, r := range members {
-		size = max(size, r.Data.Meta.Size)
-		if led = led || r.Data.Meta.Size == 0; r.Data.Meta.Leader != r.Server.Name {
+	for i := range members {
+		meta := &members[i].Data.Meta
+		size, leader = max(size, meta.Size), cmp.Or(leader, meta.Leader)
+		if meta.Leader != members[i].Server.Name {
 			continue
 		}
 		led = true
-		for _, peer := range r.Data.Meta.Replicas {
-			if isDown(peer) {
-				down++
+		for _, peer := range meta.Replicas {
+			if _, ok := g[[2]string{members[i].Server.Domain, peer.Name}]; !ok && !isDown(peer) {
+				names = append(names, peer.Name)
 			}
 		}
 	}
-	missing := max(size-down, size/2+1) - len(members)
-	if !led {
-		return max(missing, 1)
+	switch {
+	case len(members) == 0:
+		return nil, fmt.Errorf("%w: none has JetStream", errMissingReports)
+	case size > 0 && leader == "":
+		return nil, errNoLeader
+	case size > 0 && !led:
+		return []string{leader}, nil
+	case len(names) == 0 && len(members) < size/2+1:
+		return nil, fmt.Errorf("%w: %d of %d did, which is no majority", errMissingReports, len(members), size)
 	}
-	return max(missing, 0)
+	return names, nil
 }
 
 // complete reports whether all servers have responded that are not known to be down.
-func (g serverReports) complete() bool { return g.missing(peerReport.isOffline) == 0 }
+func (g serverReports) complete() bool {
+	missing, err := g.missing(peerReport.isOffline)
+	return err == nil && len(missing) == 0
+}
 
 // byName are the reports in the order of the servers' names.
 func (g serverReports) byName() []serverReport {
@@ -186,15 +192,16 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	defer conn.Close()
 	limited, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
-	known := errNoLeader // of the domain
-	for (known != nil || !g.complete()) && limited.Err() == nil {
+	for limited.Err() == nil {
 		if err := g.collect(limited, conn); err != nil {
 			return g, err
 		}
-		known = s.keepOwnDomain(limited, g)
+		if err = s.keepOwnDomain(limited, g); err == nil && g.complete() {
+			break
+		}
 	}
-	if known != nil && g.domains() > 1 {
-		return g, known
+	if err != nil && g.domains() > 1 {
+		return g, err
 	}
 	return g, ctx.Err()
 }

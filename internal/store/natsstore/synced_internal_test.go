@@ -1,6 +1,8 @@
 package natsstore
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -14,41 +16,46 @@ func TestMissingReports(t *testing.T) {
 		r.Data.Meta.Size, r.Data.Meta.Leader, r.Data.Meta.Replicas = size, leader, others
 		return r
 	}
-	running := peerReport{Current: true, Active: time.Second}
-	behind := peerReport{Active: time.Second}
-	stopped := peerReport{Offline: true, Current: true, Active: time.Second}
-	crashed := peerReport{Current: true, Active: silentAfter + 1}
-	unheard := peerReport{} // by a new leader
+	running := func(name string) peerReport { return peerReport{Name: name, Current: true, Active: time.Second} }
+	behind := func(name string) peerReport { return peerReport{Name: name, Active: time.Second} }
+	stopped := func(name string) peerReport {
+		return peerReport{Name: name, Offline: true, Current: true, Active: time.Second}
+	}
+	crashed := func(name string) peerReport { return peerReport{Name: name, Current: true, Active: silentAfter + 1} }
+	unheard := func(name string) peerReport { return peerReport{Name: name} } // by a new leader
+	none := []string(nil)
 	for name, c := range map[string]struct {
 		reports     []serverReport
-		now, waited int // missing, at first and after the wait
-		leaderless  bool
+		now, waited []string // missing, at first and after the wait
+		err         error    // after the wait
 	}{
-		"none":                             {nil, 1, 1, false},
-		"no cluster":                       {[]serverReport{report("a", 0, "")}, 0, 0, false},
-		"two that know each other only":    {[]serverReport{report("a", 2, ""), report("b", 2, "")}, 1, 1, true},
-		"all, without a leader":            {[]serverReport{report("a", 3, ""), report("b", 3, ""), report("c", 3, "")}, 1, 1, true},
-		"two, and the leader is another":   {[]serverReport{report("a", 2, "c"), report("b", 2, "c")}, 1, 1, false},
-		"all":                              {[]serverReport{report("a", 2, "c"), report("b", 2, "c"), report("c", 3, "c", running, behind)}, 0, 0, false},
-		"one that runs":                    {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running, behind)}, 1, 1, false},
-		"one is down":                      {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running, stopped)}, 0, 0, false},
-		"one has crashed":                  {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running, crashed)}, 1, 0, false},
-		"the leader before it has crashed": {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running, unheard)}, 1, 0, false},
-		"the leader is cut off":            {[]serverReport{report("c", 3, "c", crashed, crashed)}, 2, 1, false},
-		"all others are down":              {[]serverReport{report("c", 3, "c", stopped, stopped)}, 1, 1, false},
-		"it became the leader":             {[]serverReport{report("a", 2, ""), report("b", 2, ""), report("b", 2, "b", running)}, 0, 0, false},
-		"one beside the cluster":           {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("b", 3, "c")}, 1, 1, false},
-		"one beside it, in place of one":   {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("c", 3, "c", running, running)}, 1, 1, false},
-		"one beside it, and no leader":     {[]serverReport{report("leaf", 0, ""), report("a", 3, ""), report("b", 3, ""), report("c", 3, "")}, 1, 1, true},
-		"one started again":                {[]serverReport{report("a", 3, "c"), report("a", 3, "c"), report("c", 3, "c", running, running)}, 1, 1, false},
+		"none":                             {nil, none, none, errMissingReports},
+		"no cluster":                       {[]serverReport{report("a", 0, "")}, none, none, nil},
+		"two that know each other only":    {[]serverReport{report("a", 2, ""), report("b", 2, "")}, none, none, errNoLeader},
+		"all, without a leader":            {[]serverReport{report("a", 3, ""), report("b", 3, ""), report("c", 3, "")}, none, none, errNoLeader},
+		"two, and the leader is another":   {[]serverReport{report("a", 2, "c"), report("b", 2, "c")}, []string{"c"}, []string{"c"}, nil},
+		"all":                              {[]serverReport{report("a", 2, "c"), report("b", 2, "c"), report("c", 3, "c", running("a"), behind("b"))}, none, none, nil},
+		"one that runs":                    {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running("a"), behind("b"))}, []string{"b"}, []string{"b"}, nil},
+		"one is down":                      {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running("a"), stopped("b"))}, none, none, nil},
+		"one has crashed":                  {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running("a"), crashed("b"))}, []string{"b"}, none, nil},
+		"the leader before it has crashed": {[]serverReport{report("a", 3, "c"), report("c", 3, "c", running("a"), unheard("b"))}, []string{"b"}, none, nil},
+		"one that has reported crashed":    {[]serverReport{report("a", 5, "c"), report("b", 5, "c"), report("c", 5, "c", crashed("a"), running("b"), running("d"), running("e"))}, []string{"d", "e"}, []string{"d", "e"}, nil},
+		"the leader is cut off":            {[]serverReport{report("c", 3, "c", crashed("a"), crashed("b"))}, []string{"a", "b"}, none, errMissingReports},
+		"all others are down":              {[]serverReport{report("c", 3, "c", stopped("a"), stopped("b"))}, none, none, errMissingReports},
+		"it became the leader":             {[]serverReport{report("a", 2, ""), report("b", 2, ""), report("b", 2, "b", running("a"))}, none, none, nil},
+		"one beside the cluster":           {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("b", 3, "c")}, []string{"c"}, []string{"c"}, nil},
+		"one beside it, in place of one":   {[]serverReport{report("leaf", 0, ""), report("a", 3, "c"), report("c", 3, "c", running("a"), running("b"))}, []string{"b"}, []string{"b"}, nil},
+		"one beside it, and no leader":     {[]serverReport{report("leaf", 0, ""), report("a", 3, ""), report("b", 3, ""), report("c", 3, "")}, none, none, errNoLeader},
+		"one started again":                {[]serverReport{report("a", 3, "c"), report("a", 3, "c"), report("c", 3, "c", running("a"), running("b"))}, []string{"b"}, []string{"b"}, nil},
 	} {
 		g := make(serverReports)
 		for _, r := range c.reports {
 			g.add(r)
 		}
-		now, waited, leaderless := g.missing(peerReport.isOffline), g.missing(peerReport.isSilent), g.leaderless()
-		if now != c.now || waited != c.waited || leaderless != c.leaderless {
-			t.Errorf("%s: %d and %d reports are missing, leaderless %t; want %d, %d, %t", name, now, waited, leaderless, c.now, c.waited, c.leaderless)
+		now, _ := g.missing(peerReport.isOffline)
+		waited, err := g.missing(peerReport.isSilent)
+		if !slices.Equal(now, c.now) || !slices.Equal(waited, c.waited) || !errors.Is(err, c.err) {
+			t.Errorf("%s: missing at first %q, then %q, %v; want %q, %q, %v", name, now, waited, err, c.now, c.waited, c.err)
 		}
 	}
 }
