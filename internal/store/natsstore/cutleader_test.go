@@ -183,7 +183,7 @@ func TestOpenAfterCrash(t *testing.T) {
 			c.lead(t, leader)
 			split()
 			address := c.servers[1].Addr()
-			o := natsstore.WithOpenTimeout(c.options(), waitLimit)
+			o := c.options()
 			o.Timeout, o.SystemURL = 0, fmt.Sprintf("nats://%s:%s@%s", sysUser, sysSecret, address)
 			s, err := natsstore.Open(t.Context(), fmt.Sprintf("nats://%s:%s@%s", user, password, address), o)
 			if err != nil {

@@ -286,8 +286,11 @@ func (s *Store) load(ctx context.Context) error {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
-		if inv, stage, err = s.determineStage(ctx); err != nil || stage != complete {
-			return errors.Join(err, fmt.Errorf("%w: the store disappeared after its creation", ErrLost))
+		if inv, stage, err = s.determineStage(ctx); err != nil {
+			return err
+		}
+		if stage != complete {
+			return fmt.Errorf("%w: the store disappeared after its creation", ErrLost)
 		}
 	}
 	if err := s.checkRollback(ctx, inv); err != nil {

@@ -402,7 +402,6 @@ func TestOpenWithoutLeader(t *testing.T) {
 	servers.stopServer(1)
 	servers.stopServer(2)
 	o.Logger, o.Timeout = slog.New(slog.DiscardHandler), 0
-	o = natsstore.WithOpenTimeout(o, waitLimit)
 	opened := make(chan error, 1)
 	go func() {
 		s, err := natsstore.Open(t.Context(), url, o)

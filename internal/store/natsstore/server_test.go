@@ -166,9 +166,10 @@ func (c *cluster) urlOf(user, password string) string {
 	return strings.Join(urls, ",")
 }
 
-// options are those of a store on the cluster, with a timeout for slow machines.
+// options are those of a store on the cluster, with timeouts for slow machines.
 func (c *cluster) options() natsstore.Options {
-	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: storeTimeout}
+	o := natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: storeTimeout}
+	return natsstore.WithOpenTimeout(o, 2*waitLimit)
 }
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
