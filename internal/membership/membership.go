@@ -48,6 +48,7 @@ const (
 	callTimeout = 5 * time.Second
 	// joinTimeout bounds how long a start waits for the store.
 	joinTimeout = 30 * time.Second
+	joinRetry   = time.Second // if the store has no leader
 	// joinSpread is how long a node waits at most that lost against one that joined too.
 	joinSpread = 200 * time.Millisecond
 )
@@ -203,10 +204,33 @@ func (m *Members) Join(ctx context.Context) error {
 	defer m.rounds.unlock()
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	if err := m.registerAgain(ctx); err != nil {
+	err := m.registerAgain(ctx)
+	if mayPass(err) {
+		m.opts.Log.WarnContext(ctx, "this node cannot register in the store yet; retrying", slog.Any("err", err))
+	}
+	for mayPass(err) && sleep(ctx, joinRetry) {
+		if next := m.registerAgain(ctx); next == nil || ctx.Err() == nil { // otherwise err says more
+			err = next
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("register this node in the store: %w", err)
 	}
 	return nil
+}
+
+// mayPass reports whether an error is that of a store without a leader.
+func mayPass(err error) bool {
+	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func sleep(ctx context.Context, d time.Duration) (whole bool) {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // registerAgain registers until no other node that joins is quicker.
@@ -216,9 +240,7 @@ func (m *Members) registerAgain(ctx context.Context) error {
 		if !conflict(err) {
 			return err
 		}
-		select {
-		case <-time.After(randomUpTo(joinSpread)):
-		case <-ctx.Done():
+		if !sleep(ctx, randomUpTo(joinSpread)) {
 			return err
 		}
 	}

@@ -380,6 +380,27 @@ func TestLeaveWithoutStore(t *testing.T) {
 	})
 }
 
+// TestJoinDuringElection: a start waits while the store has no leader, but not for ever.
+func TestJoinDuringElection(t *testing.T) {
+	for _, c := range []struct {
+		down time.Duration
+		ok   bool
+	}{{9 * time.Second, true}, {40 * time.Second, false}} {
+		simulate(t, func(w *world) {
+			w.setDown(true, true)
+			time.AfterFunc(c.down, func() { w.setDown(false, false) })
+			began := time.Now()
+			if _, err := w.tryStart("a"); (err == nil) != c.ok || !c.ok && !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("down for %v: Join returned %v", c.down, err)
+			}
+			if took := time.Since(began); took < min(c.down, 28*time.Second) || took > 31*time.Second {
+				t.Errorf("down for %v: Join took %v", c.down, took)
+			}
+			time.Sleep(c.down)
+		})
+	}
+}
+
 // TestUnknown: an incarnation without a document had a tombstone, which has expired.
 func TestUnknown(t *testing.T) {
 	simulate(t, func(w *world) {
