@@ -19,6 +19,9 @@ func Sealed(subject string, body []byte) []byte {
 // Unsealed is the body of such a message.
 func Unsealed(data []byte) []byte { return data[headBytes:] }
 
+// SilentAfter is the silence after which a server counts as down.
+const SilentAfter = silentAfter
+
 // WithInterval sets the interval of all periodic checks.
 func WithInterval(o Options, every time.Duration) Options {
 	o.checkEvery, o.sweepEvery = every, every

@@ -190,11 +190,11 @@ func TestNodeFindsTheStoreTaken(t *testing.T) {
 func TestHolderGoneAfterSlowStart(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	const term = 6 * time.Second
+	const term = 12 * time.Second
 	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
 	first.Disconnect()
 	<-first.Failed()
-	second := servers.open(t, natsstore.WithOpenTimeout(natsstore.WithExclusiveLease(servers.options(), term), term-2*time.Second))
+	second := servers.open(t, natsstore.WithOpenTimeout(natsstore.WithExclusiveLease(servers.options(), term), term-time.Second))
 	closeStore(t, second)
 	closeStore(t, first)
 }

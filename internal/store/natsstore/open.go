@@ -96,19 +96,20 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// loadWithLease loads the store, and acquires its lease, alone or with other nodes. It
-// allows for a cluster that has just started, which elects leaders before it creates streams.
+// loadWithLease loads the store, and acquires its lease, alone or with other nodes.
 func (s *Store) loadWithLease(ctx context.Context) error {
-	if err := s.loadSoon(ctx); err != nil || !s.opts.Exclusive && !s.opts.Serving {
+	if err := s.loadWithRetry(ctx); err != nil || !s.opts.Exclusive && !s.opts.Serving {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout+s.opts.leaseTerm) // of a holder that crashed
+	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout+s.opts.leaseTerm) // a crashed holder keeps it for the term
 	defer cancel()
 	s.lease = newLease(s)
 	return s.lease.acquire(ctx)
 }
 
-func (s *Store) loadSoon(ctx context.Context) error {
+// loadWithRetry loads the store, and waits for servers that elect leaders, as those of a cluster that
+// has just started, or have just crashed.
+func (s *Store) loadWithRetry(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.openTimeout)
 	defer cancel()
 	err := s.load(ctx)
@@ -117,15 +118,15 @@ func (s *Store) loadSoon(ctx context.Context) error {
 		if logged.isNew(err) {
 			s.log.WarnContext(ctx, "nats: store is not ready; retrying", slog.Any("err", err))
 		}
-		if next := s.load(ctx); next == nil || ctx.Err() == nil { // otherwise err says more
+		if next := s.load(ctx); next == nil || ctx.Err() == nil { // a timeout would hide the reason
 			err = next
 		}
 	}
 	return err
 }
 
-// mayPass reports whether an error of load is that of servers without a leader, or that respond
-// late, or that crashed a moment ago.
+// mayPass reports whether an error of load can pass by itself: there is no leader, or servers
+// respond late or have just crashed.
 func mayPass(err error) bool {
 	if errors.Is(err, ErrSettings) {
 		return false

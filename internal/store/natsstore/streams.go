@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -175,8 +176,8 @@ func sourced(sources []*jetstream.StreamSource) string {
 	return sorted(texts)
 }
 
-// streamInfo is nil if the stream does not exist. It asks repeatedly, since nobody responds to
-// what was asked while the stream elected a leader.
+// streamInfo is nil if the stream does not exist. It repeats the request: one that
+// arrives while the stream elects a leader gets no response.
 func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
 	limited, end := s.calls.begin(ctx, s.connectTimeout())
 	defer end()
@@ -191,7 +192,7 @@ func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamI
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return nil, nil //nolint:nilnil // none is an answer
 		case !late || limited.Err() != nil:
-			return nil, fmt.Errorf("read stream %s: %w", name, err)
+			return nil, fmt.Errorf("read stream %s: %w", name, cmp.Or(context.Cause(limited), err))
 		}
 	}
 }

@@ -48,16 +48,16 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	}
 	missing, err := servers.missing(peerReport.isSilent)
 	if len(missing) > 0 {
-		err = fmt.Errorf("%w: no report of %s within %v", errMissingReports, strings.Join(missing, ", "), s.reportTimeout())
+		err = fmt.Errorf("%w within %v: %s", errMissingReports, s.reportTimeout(), strings.Join(missing, ", "))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot check whether every NATS server syncs every write: %w; repair the servers, or remove them from the cluster, or set durability to os", err)
+		return fmt.Errorf("cannot check whether every NATS server syncs every write: %w; repair these servers or remove them from the cluster, or set durability to os", err)
 	}
 	return nil
 }
 
 var (
-	errNoLeader       = errors.New("the NATS servers have no leader")
+	errNoLeader       = errors.New("the NATS cluster has no JetStream meta leader: start a majority of its servers")
 	errMissingReports = errors.New("some NATS servers did not respond")
 )
 
@@ -85,46 +85,46 @@ type serverReport struct {
 // A peerReport is what the leader of a cluster knows of another server.
 type peerReport struct {
 	Name    string        `json:"name"`
-	Offline bool          `json:"offline"` // it said that it stops, or was silent for minutes
-	Current bool          `json:"current"`
-	Active  time.Duration `json:"active"` // since the leader heard from it; 0: it has not
+	Offline bool          `json:"offline"` // it announced its shutdown, or was silent for minutes
+	Current bool          `json:"current"` // it has every entry
+	Active  time.Duration `json:"active"`  // since the leader heard from it; 0: it has not
 }
 
-// silentAfter is how long a leader has not heard from a server that counts as down. A running
-// one responds to its heartbeats each second.
+// silentAfter is the silence after which a server counts as down. A running one responds to the
+// leader's heartbeats every second.
 const silentAfter = 10 * time.Second
 
 func (p peerReport) isOffline() bool { return p.Offline }
 
-// isSilent reports whether the server is down, or crashed a while ago.
+// isSilent reports whether the server is down, or the leader has not heard from it lately.
 func (p peerReport) isSilent() bool {
 	return p.Offline || !p.Current && p.Active == 0 || p.Active > silentAfter
 }
 
-// serverReports are the latest responses of servers with JetStream, by domain and name: only there
-// are names unique.
-type serverReports map[[2]string]serverReport
+// serverReports are the latest responses of servers with JetStream. Names are unique only within a
+// domain.
+type serverReports map[serverKey]serverReport
+
+type serverKey struct{ domain, name string }
 
 func (g serverReports) add(report serverReport) {
 	if !report.Data.Disabled {
-		g[[2]string{report.Server.Domain, report.Server.Name}] = report
+		g[serverKey{report.Server.Domain, report.Server.Name}] = report
 	}
 }
 
-// members are the reports of the servers of a cluster, if there is one. A server beside it, such
-// as one with JetStream behind a leaf node, has no part in it.
+// members are the reports of the cluster's servers, or all if there is no cluster. A standalone
+// server, such as one behind a leaf node, is not a member.
 func (g serverReports) members() []serverReport {
-	all := g.byName()
-	inCluster := slices.DeleteFunc(slices.Clone(all), func(r serverReport) bool { return r.Data.Meta.Size == 0 })
-	if len(inCluster) > 0 {
-		return inCluster
+	standalone := func(r serverReport) bool { return r.Data.Meta.Size == 0 }
+	if clustered := slices.DeleteFunc(g.byName(), standalone); len(clustered) > 0 {
+		return clustered
 	}
-	return all
+	return g.byName()
 }
 
-// missing are the servers that must still respond. Those that are down store nothing, and are
-// checked when they are back. Only the leader knows all servers of a cluster that has just been
-// formed. It is an error if nobody knows the leader, or if the leader is cut off from most servers.
+// missing returns the servers that must still respond. Servers that are down store nothing, and are
+// checked when they return. Only the leader knows every server of a new cluster. It is an error if nobody knows the leader, or if the leader is cut off from most servers.
 func (g serverReports) missing(isDown func(peerReport) bool) (names []string, err error) {
 	size, led, leader := 0, false, ""
 	members := g.members()
@@ -136,20 +136,20 @@ func (g serverReports) missing(isDown func(peerReport) bool) (names []string, er
 		}
 		led = true
 		for _, peer := range meta.Replicas {
-			if _, ok := g[[2]string{members[i].Server.Domain, peer.Name}]; !ok && !isDown(peer) {
+			if _, ok := g[serverKey{members[i].Server.Domain, peer.Name}]; !ok && !isDown(peer) {
 				names = append(names, peer.Name)
 			}
 		}
 	}
 	switch {
 	case len(members) == 0:
-		return nil, fmt.Errorf("%w: none has JetStream", errMissingReports)
+		return nil, fmt.Errorf("%w: none with JetStream in the domain of the account", errMissingReports)
 	case size > 0 && leader == "":
 		return nil, errNoLeader
 	case size > 0 && !led:
 		return []string{leader}, nil
 	case len(names) == 0 && len(members) < size/2+1:
-		return nil, fmt.Errorf("%w: %d of %d did, which is no majority", errMissingReports, len(members), size)
+		return nil, fmt.Errorf("%w: only %d of %d did, less than a majority", errMissingReports, len(members), size)
 	}
 	return names, nil
 }
@@ -192,31 +192,36 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	defer conn.Close()
 	limited, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
+	var own *string // the JetStream domain of the account; nil: not known yet
 	for limited.Err() == nil {
-		if err := g.collect(limited, conn); err != nil {
+		if own == nil {
+			if own, err = s.domain(limited); err == nil {
+				clear(g) // all servers respond again
+			}
+		}
+		if err := g.collect(limited, conn, own); err != nil {
 			return g, err
 		}
-		if err = s.keepOwnDomain(limited, g); err == nil && g.complete() {
+		if own != nil && g.complete() {
 			break
 		}
 	}
-	if err != nil && g.domains() > 1 {
+	if own == nil && g.domains() > 1 {
 		return g, err
 	}
 	return g, ctx.Err()
 }
 
-// keepOwnDomain removes the reports of servers that store nothing of this account: those behind
-// leaf nodes respond too if they share the system account, but have another domain.
-func (s *Store) keepOwnDomain(ctx context.Context, g serverReports) error {
+// domain is the JetStream domain of the account. Servers behind leaf nodes that share the system
+// account respond too, but those of another domain store nothing of this account.
+func (s *Store) domain(ctx context.Context) (*string, error) {
 	limited, end := s.calls.begin(ctx, s.requestTimeout()) // nobody responds without a leader
 	defer end()
 	account, err := s.js.AccountInfo(limited)
 	if err != nil {
-		return fmt.Errorf("read the domain of the account: %w", err)
+		return nil, fmt.Errorf("read the JetStream domain of the account: %w", cmp.Or(context.Cause(limited), err))
 	}
-	maps.DeleteFunc(g, func(_ [2]string, r serverReport) bool { return r.Server.Domain != account.Domain })
-	return nil
+	return &account.Domain, nil
 }
 
 func (g serverReports) domains() int {
@@ -227,9 +232,9 @@ func (g serverReports) domains() int {
 	return len(found)
 }
 
-// collect sends the request to all servers, and collects responses until all have arrived
-// or reportRetry passes.
-func (g serverReports) collect(ctx context.Context, conn *nats.Conn) error {
+// collect sends the request to all servers, and collects responses of a domain until all have
+// arrived or reportRetry passes. If the domain is not known, it collects those of all domains.
+func (g serverReports) collect(ctx context.Context, conn *nats.Conn, domain *string) error {
 	ctx, cancel := context.WithTimeout(ctx, reportRetry)
 	defer cancel()
 	inbox := conn.NewInbox()
@@ -241,7 +246,7 @@ func (g serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
 		return err
 	}
-	for !g.complete() {
+	for domain == nil || !g.complete() {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
 			return errNoReport
@@ -253,7 +258,9 @@ func (g serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 		if err := json.Unmarshal(m.Data, &report); err != nil {
 			return err
 		}
-		g.add(report)
+		if domain == nil || report.Server.Domain == *domain {
+			g.add(report)
+		}
 	}
 	return nil
 }
