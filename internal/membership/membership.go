@@ -48,7 +48,7 @@ const (
 	callTimeout = 5 * time.Second
 	// joinTimeout bounds how long a start waits for the store.
 	joinTimeout = 30 * time.Second
-	joinRetry   = time.Second // if the store has no leader
+	joinRetry   = time.Second // between attempts while the store has no leader
 	// joinSpread is how long a node waits at most that lost against one that joined too.
 	joinSpread = 200 * time.Millisecond
 )
@@ -204,12 +204,13 @@ func (m *Members) Join(ctx context.Context) error {
 	defer m.rounds.unlock()
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	err := m.registerAgain(ctx)
+	id := cryptorand.Text()
+	err := m.registerAs(ctx, id)
 	if mayPass(err) {
-		m.opts.Log.WarnContext(ctx, "this node cannot register in the store yet; retrying", slog.Any("err", err))
+		m.opts.Log.WarnContext(ctx, "cannot register this node in the store yet; retrying", slog.Any("err", err))
 	}
 	for mayPass(err) && sleep(ctx, joinRetry) {
-		if next := m.registerAgain(ctx); next == nil || ctx.Err() == nil { // otherwise err says more
+		if next := m.registerAs(ctx, id); next == nil || ctx.Err() == nil { // a timeout would hide the reason
 			err = next
 		}
 	}
@@ -219,12 +220,13 @@ func (m *Members) Join(ctx context.Context) error {
 	return nil
 }
 
-// mayPass reports whether an error is that of a store without a leader.
+// mayPass reports whether an error can pass by itself, such as while the store elects a leader.
 func mayPass(err error) bool {
 	return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrUnknown) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func sleep(ctx context.Context, d time.Duration) (whole bool) {
+// sleep reports whether it slept for d: false means that ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true
@@ -233,10 +235,14 @@ func sleep(ctx context.Context, d time.Duration) (whole bool) {
 	}
 }
 
-// registerAgain registers until no other node that joins is quicker.
 func (m *Members) registerAgain(ctx context.Context) error {
+	return m.registerAs(ctx, cryptorand.Text())
+}
+
+// registerAs registers until no other node that joins is quicker.
+func (m *Members) registerAs(ctx context.Context, id string) error {
 	for {
-		err := m.register(ctx)
+		err := m.register(ctx, id)
 		if !conflict(err) {
 			return err
 		}
@@ -246,8 +252,9 @@ func (m *Members) registerAgain(ctx context.Context) error {
 	}
 }
 
-// register makes a new incarnation of this node.
-func (m *Members) register(ctx context.Context) error {
+// register makes a new incarnation of this node. An earlier attempt with the same id may have been
+// stored.
+func (m *Members) register(ctx context.Context, id string) error {
 	read, err := m.read(ctx)
 	if err != nil {
 		return err
@@ -255,10 +262,15 @@ func (m *Members) register(ctx context.Context) error {
 	if err := m.observe(read); err != nil {
 		return err
 	}
-	next := incarnation{id: cryptorand.Text(), replaces: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
+	next := incarnation{id: id, replaces: m.Self(), since: m.opts.Clock().UTC(), beat: 1, attempted: m.now()}
 	if m.isUnregistered() {
 		next.id, next.replaces = m.Self(), ""
 	}
+	m.mu.Lock()
+	if p := m.peers[next.id]; p != nil && !p.value.dead() {
+		next.version = p.version
+	}
+	m.mu.Unlock()
 	// The level document is written again: its rise is then decided after this node was seen.
 	docs := []store.Doc{m.beatDoc(&next), m.levelDoc(read)}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -273,6 +285,7 @@ func (m *Members) register(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.peers, next.id)
 	m.self = next
 	return nil
 }
@@ -328,8 +341,8 @@ func (m *Members) Dead(id string) bool {
 	return false
 }
 
-// Isolated is how long ago the last acknowledged beat began, if the node is isolated or has not
-// returned from OnRejoined yet, and otherwise zero.
+// Isolated is the time since the last acknowledged beat began, while the node is isolated or
+// OnRejoined is still running; otherwise zero.
 func (m *Members) Isolated() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

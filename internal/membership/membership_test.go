@@ -380,7 +380,7 @@ func TestLeaveWithoutStore(t *testing.T) {
 	})
 }
 
-// TestJoinDuringElection: a start waits while the store has no leader, but not for ever.
+// TestJoinDuringElection: a start waits while the store has no leader, but not forever.
 func TestJoinDuringElection(t *testing.T) {
 	for _, c := range []struct {
 		down time.Duration
@@ -396,9 +396,28 @@ func TestJoinDuringElection(t *testing.T) {
 			if took := time.Since(began); took < min(c.down, 28*time.Second) || took > 31*time.Second {
 				t.Errorf("down for %v: Join took %v", c.down, took)
 			}
-			time.Sleep(c.down)
+			time.Sleep(c.down) // until the timer has fired
 		})
 	}
+}
+
+// TestJoinUnanswered: a start that does not learn that it has registered does so as the same
+// incarnation, so that nobody takes it for a node that died.
+func TestJoinUnanswered(t *testing.T) {
+	simulate(t, func(w *world) {
+		a, b := w.start("a"), w.add("b")
+		time.AfterFunc(5*latency/2, func() { b.setCut(false, true) }) // during the write that follows the reading
+		time.AfterFunc(7*time.Second, func() { b.setCut(false, false) })
+		if err := b.join(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		for _, n := range []*node{a, b} {
+			if all := n.Nodes(); len(all) != 2 || len(n.Live()) != 2 || len(n.when("dead", "")) > 0 {
+				t.Errorf("%s knows the nodes %+v, and of them live %q", n.name, all, n.Live())
+			}
+		}
+	})
 }
 
 // TestUnknown: an incarnation without a document had a tombstone, which has expired.

@@ -229,13 +229,13 @@ func (m *Members) rejoin(ctx context.Context) error {
 	m.switching.lock()
 	defer m.switching.unlock()
 	m.mu.Lock()
-	n := m.self
+	id, givenUp := m.self.id, m.self.givenUp
 	m.mu.Unlock()
-	if n.givenUp { // again, meanwhile
+	if givenUp { // isolated again; the next round rejoins
 		return nil
 	}
-	m.opts.Log.InfoContext(ctx, "this node serves again", slog.String("node", n.id), slog.String("before", before))
-	m.OnRejoined(n.id)
+	m.opts.Log.InfoContext(ctx, "this node serves again", slog.String("node", id), slog.String("before", before))
+	m.OnRejoined(id)
 	m.mu.Lock()
 	m.isolated = false
 	m.mu.Unlock()

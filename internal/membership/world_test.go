@@ -208,7 +208,7 @@ func (w *world) add(name string, levels ...membership.Levels) *node {
 	n.OnIsolated = func() { n.note("isolated", "") }
 	n.OnRejoined = func(id string) {
 		if n.Isolated() == 0 {
-			n.w.Error("the node counts as serving before it serves streams")
+			n.w.Error("Isolated is 0 before OnRejoined has returned")
 		}
 		n.note("rejoined", id)
 	}
