@@ -63,14 +63,14 @@ func (c *serveCommand) Run(s *shell) error {
 	}
 	hangups, stop := catchHangups()
 	defer stop()
-	srv, err := server.New(cfg, options)
+	srv, err := s.newServer(cfg, options)
 	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
 		if cfg.Listen, err = s.setUp(cfg, options, hangups); err != nil || cfg.Listen == "" {
 			return err
 		}
-		srv, err = server.New(cfg, options)
+		srv, err = s.newServer(cfg, options)
 	}
-	if err != nil {
+	if err != nil || srv == nil {
 		return err
 	}
 	if s.json {
@@ -80,6 +80,34 @@ func (c *serveCommand) Run(s *shell) error {
 	}
 	defer onHangup(hangups, func() { c.reload(s, srv, log) })()
 	return srv.Run(s.ctx)
+}
+
+// startGrace is how long a signal lets a start go on, so that the server can shut down in order.
+const startGrace = 2 * time.Second
+
+// newServer makes a server. That may wait for NATS for a minute. A signal ends the wait; then there is
+// no server.
+func (s *shell) newServer(cfg config.Config, options server.Options) (*server.Server, error) {
+	type result struct {
+		srv *server.Server
+		err error
+	}
+	made := make(chan result, 1)
+	go func() {
+		srv, err := server.New(cfg, options)
+		made <- result{srv, err}
+	}()
+	select {
+	case r := <-made:
+		return r.srv, r.err
+	case <-s.ctx.Done():
+	}
+	select {
+	case r := <-made:
+		return r.srv, r.err
+	case <-time.After(startGrace):
+		return nil, nil //nolint:nilnil // none is an answer
+	}
 }
 
 // reload takes from the settings what a running server can change, and reopens files.
