@@ -78,7 +78,12 @@ func (b *browser) do(n *node, method, path string, body any) answer {
 	if b.cookie != nil {
 		header.Set("Cookie", b.cookie.String())
 	}
-	return n.call(b.t, method, path, body, header)
+	for end := time.Now().Add(waitLimit); ; time.Sleep(100 * time.Millisecond) {
+		a := n.call(b.t, method, path, body, header)
+		if a.status != http.StatusServiceUnavailable || time.Now().After(end) { // a slow machine: it asks to try again
+			return a
+		}
+	}
 }
 
 // keep takes the cookie of a sign-in, as a browser does.

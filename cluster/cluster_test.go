@@ -190,6 +190,9 @@ func (n *node) die() {
 }
 
 // ready is what /readyz answers.
+// wasIsolated reports whether the node gave its run up, as it also does if the machine stands still.
+func (n *node) wasIsolated() bool { return strings.Contains(n.log.String(), "this node is isolated") }
+
 func (n *node) ready() (status int, body string) { return n.admin("/readyz") }
 
 func (n *node) metrics() string {

@@ -279,8 +279,14 @@ func testRollingRestart(c *cluster) {
 	for i := range 4 {
 		load.Go(func() {
 			mine, _ := connect(t, "http://"+balancer.Addr().String(), c.made.AccessToken)
-			for ctx.Err() == nil {
-				if err := oneRequest(t.Context(), mine, other, i%2 == 0); err != nil {
+			for began := time.Now(); ctx.Err() == nil; {
+				before := began
+				began = time.Now()
+				err := oneRequest(t.Context(), mine, other, i%2 == 0)
+				if _, lost := errors.AsType[*client.TransportError](err); lost && time.Since(before) > time.Second {
+					continue // a drain leaves a second for the next request on a connection, in which this did not run
+				}
+				if err != nil {
 					t.Errorf("a request during the restart: %v", err)
 				}
 				answered.Add(1)
@@ -396,7 +402,7 @@ func testEventSocket(c *cluster) {
 				return nil
 			},
 			OnState: func(s client.State) {
-				if s.Err != nil {
+				if s.Err != nil && !other.wasIsolated() { // as it is if the machine stands still
 					t.Errorf("the connection was lost: %v", s.Err)
 				}
 			},

@@ -562,7 +562,7 @@ func startCaddy(t *testing.T, s *site) {
 	s.proxyWaits = true
 	options := "{\n\tadmin off\n\tskip_install_trust\n\tdefault_bind 127.0.0.1\n\tstorage file_system " + s.dir +
 		"\n\thttp_port " + s.ports.http + "\n\thttps_port " + s.ports.https + "\n\tservers {"
-	text := deployed(t, "caddy/Caddyfile", "{\n\tservers {", options, "127.0.0.1:8080", "127.0.0.1:"+s.ports.server,
+	text := deployed(t, "caddy/Caddyfile", "lb_try_duration 15s", "lb_try_duration 2m", "{\n\tservers {", options, "127.0.0.1:8080", "127.0.0.1:"+s.ports.server,
 		"presence.example.com {", "localhost {\n\ttls "+s.cert+" "+s.key)
 	writeFiles(t, s.dir, map[string]string{"Caddyfile": text})
 	s.startProxy(t, "caddy", "run", "--config", filepath.Join(s.dir, "Caddyfile"), "--adapter", "caddyfile")

@@ -57,11 +57,15 @@ func TestDemoKilled(t *testing.T) {
 			t.Fatalf("%s: the demo is not ready after a minute: %s", when, p.errs.String())
 		}
 	}
-	began := time.Now()
-	p := demo()
-	mustBeReady(p, "the first run")
-	setup := time.Since(began)
-	p.kill()
+	setup := time.Hour
+	for i := range 3 { // the shortest: the machine may be busy during one
+		dir = filepath.Join(all, fmt.Sprint("first", i))
+		began := time.Now()
+		p := demo()
+		mustBeReady(p, "the first run")
+		setup = min(setup, time.Since(began))
+		p.kill()
+	}
 	early := 0
 	for i := range setups { // kill the first run at different times during setup
 		dir = filepath.Join(all, fmt.Sprint("demo", i))
@@ -85,7 +89,7 @@ func TestDemoKilled(t *testing.T) {
 		}
 		p.kill()
 	}
-	p = demo()
+	p := demo()
 	mustBeReady(p, "the last run")
 	p.kill()
 	t.Logf("%d of %d were killed before they were ready", early, setups+kills)

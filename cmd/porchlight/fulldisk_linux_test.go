@@ -183,7 +183,11 @@ func (f *fullDisk) cycle(ctx context.Context, t *testing.T, p *process, atOnce b
 	if began := f.began.time(); began.After(refusing) {
 		t.Errorf("a change was acknowledged that was requested %v after one was refused", began.Sub(refusing))
 	}
-	if status, body := p.readyz(ctx); status != http.StatusOK || !strings.HasPrefix(body, "ready for reads") {
+	status, body := p.readyz(ctx) // which waits for the store for a second
+	for end := time.Now().Add(time.Minute); status != http.StatusOK && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		status, body = p.readyz(ctx)
+	}
+	if status != http.StatusOK || !strings.HasPrefix(body, "ready for reads") {
 		t.Errorf("/readyz is %d %q", status, body)
 	}
 	if err := os.Remove(f.ballast()); err != nil {

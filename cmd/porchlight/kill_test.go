@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"strconv"
@@ -66,7 +67,7 @@ type killing struct {
 	ledger
 	in                            *installation
 	underLoad, stopping, starting tally
-	slowest, last                 time.Duration // start
+	slowest, fastest              time.Duration // start
 	onFastPath                    int           // requests that were answered there
 }
 
@@ -91,8 +92,8 @@ func (k *killing) start(ctx context.Context, t *testing.T) *process {
 	t.Helper()
 	began := time.Now()
 	p := k.in.start(ctx, t)
-	k.last = time.Since(began)
-	k.slowest = max(k.slowest, k.last)
+	took := time.Since(began)
+	k.slowest, k.fastest = max(k.slowest, took), min(cmp.Or(k.fastest, took), took)
 	return p
 }
 
@@ -100,7 +101,7 @@ func (k *killing) start(ctx context.Context, t *testing.T) *process {
 func (k *killing) killStart(ctx context.Context, t *testing.T) {
 	t.Helper()
 	p := k.in.launch(ctx, t)
-	time.Sleep(rand.N(k.last))
+	time.Sleep(rand.N(k.fastest))
 	p.kill()
 	k.starting.count(p.killed() && !p.out.hasLine())
 }

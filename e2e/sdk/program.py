@@ -13,7 +13,7 @@ credentials = ClientCredentials(
 )
 bruno = "bruno.castellanos@example.com"
 
-with Client(url, credentials, timeout=10) as client:
+with Client(url, credentials, timeout=60) as client:
     # Statuses, notes and claims.
     shown: Presence = client.set_status(bruno, "busy", note="Writing", duration=timedelta(minutes=90))
     assert shown.status == "busy" and shown.until is not None and shown.until > datetime.now(timezone.utc)

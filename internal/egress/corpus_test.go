@@ -163,7 +163,7 @@ func dial(c *Client, text string) error {
 // it, so that TestCorpus can fail.
 func TestCorpusArrives(t *testing.T) {
 	received := newTrap(t, ":0")
-	client := NewClient(Options{Resolver: corpusNames().resolver(t), Allow: parsePrefixes("0.0.0.0/0", "::/0"), Connect: time.Second})
+	client := NewClient(Options{Resolver: corpusNames().resolver(t), Allow: parsePrefixes("0.0.0.0/0", "::/0"), Connect: 20 * time.Second})
 	defer client.Close()
 	for _, host := range []string{
 		"127.0.0.1", "127.1.2.3", "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "localhost", "LOCALHOST", "loopback.test", "LOOPBACK.test",

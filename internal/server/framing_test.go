@@ -99,7 +99,8 @@ func forEachMode(t *testing.T, prepare func(*config.Config, *server.Options), te
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				cfg, opts := settings(t), server.Options{}
+				// A TLS handshake has as long as a head, also while the machine stands still.
+				cfg, opts := settings(t), server.Options{Timeouts: server.Timeouts{ReadHeader: waitLimit}}
 				cfg.RateLimitPlan = "off"
 				cfg.FastPath = fast
 				if secure {

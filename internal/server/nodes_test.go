@@ -56,7 +56,7 @@ func TestIsolatedNode(t *testing.T) {
 	made, st := initStore(t, cfg)
 	shared := &sharedStore{Store: st}
 	r := run(t, cfg, server.Options{
-		Store: shared, NodeTimes: membership.Times{Interval: 20 * time.Millisecond, IsolatedAfter: 8 * time.Second, DeadAfter: 16 * time.Second},
+		Store: shared, NodeTimes: membership.Times{Interval: 20 * time.Millisecond, IsolatedAfter: 20 * time.Second, DeadAfter: 40 * time.Second},
 	}, made)
 	socket := r.open(t, made.AccessToken, "")
 	socket.read(t, "hello")

@@ -300,9 +300,17 @@ func TestNeverReads(t *testing.T) {
 			sent = append(sent, r.neverRead(t, requests))
 		}
 		e := r.exchange(t)
-		defer e.close()
+		defer func() { e.close() }()
 		eventually(t, "the connections are closed", func() bool {
-			e.expect(t, r.hotPut(user, "Available"), http.StatusNoContent, "")
+			began := time.Now()
+			resp, body, err := e.roundTrip(r.hotPut(user, "Available"))
+			switch {
+			case err != nil && time.Since(began) > 4*time.Second: // the limit holds for this client too
+				e.close()
+				e = r.exchange(t)
+			case err != nil || resp.StatusCode != http.StatusNoContent:
+				t.Fatalf("%v %s, %v", resp, body, err)
+			}
 			return r.metric(t, "porchlight_connections_open") == "1"
 		})
 		for _, sent := range sent {

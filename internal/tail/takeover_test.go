@@ -26,7 +26,7 @@ const nodeEnv = "TAIL_TEST_NATS"
 
 // nodeTimes are long enough for a slow machine, and short enough for a test.
 func nodeTimes() membership.Times {
-	return membership.Times{Interval: 200 * time.Millisecond, IsolatedAfter: 3 * time.Second, DeadAfter: 6 * time.Second}
+	return membership.Times{Interval: 200 * time.Millisecond, IsolatedAfter: 10 * time.Second, DeadAfter: 20 * time.Second}
 }
 
 // runNodeProcess consumes until the parent closes its standard input, or kills it.
@@ -143,7 +143,7 @@ func awaitEnd(t *testing.T, st store.Log, dir string) {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
 	last := fmt.Sprintf("\n%d\n", entries[len(entries)-1].At)
-	for deadline := time.Now().Add(time.Minute); !strings.Contains("\n"+handled(t, dir), last); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains("\n"+handled(t, dir), last); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%q is not in\n%s", last, handled(t, dir))
 		}
