@@ -178,6 +178,7 @@ func interruptStart(t *testing.T, files map[string]string, durability Durability
 func TestWatermarkWindow(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	s.watermark.mu.Lock() // maintenance advances it each second
 	const updates = 54
 	prefixes := map[string]int{goldenListing(t, s): 0}
 	for i := range updates {
@@ -187,6 +188,7 @@ func TestWatermarkWindow(t *testing.T) {
 	sp := &specimen{name: "killed at once", want: goldenListing(t, s)}
 	all := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}
 	atOnce := contents(t, mem.CrashClone(all))
+	s.watermark.mu.Unlock()
 	s.advanceWatermark()
 	later := contents(t, mem.CrashClone(all))
 	name, end := lastLog(t, writeFiles(t, atOnce))
