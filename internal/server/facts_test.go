@@ -235,7 +235,7 @@ func TestDoctorFullDisk(t *testing.T) {
 // one the command reads the store itself.
 func TestDoctorNATS(t *testing.T) {
 	cfg := onNATS(t)
-	r := start(t, cfg, server.Options{})
+	r := start(t, cfg, server.Options{StoreTimeout: waitLimit})
 	asked := cfg
 	asked.AdminListen = strings.TrimPrefix(r.AdminURL(), "http://")
 	report := diagnose(t, asked)

@@ -85,7 +85,7 @@ func (r *running) me(t *testing.T, name, value string) int {
 func TestDeprovisioning(t *testing.T) {
 	for engine, cfg := range map[string]func(*testing.T) config.Config{"embedded": func(t *testing.T) config.Config { return settings(t) }, "NATS": onNATS} {
 		t.Run(engine, func(t *testing.T) {
-			r := start(t, cfg(t), server.Options{})
+			r := start(t, cfg(t), server.Options{StoreTimeout: waitLimit})
 			provider := r.createToken(t, "", "scim:write:admin").Secret
 			for _, row := range []struct{ name, method, body string }{
 				{"okta", "PATCH", `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","value":{"active":false}}]}`},

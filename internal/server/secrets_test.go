@@ -405,7 +405,7 @@ func newKeeper(t *testing.T, cfg config.Config) (*keeper, *lockedBuffer) {
 	cfg.OIDCIssuer, cfg.OIDCClientID, cfg.OIDCClientSecretFile = k.issuer.URL, "porchlight", filepath.Join(t.TempDir(), "secret")
 	apptest.Check(t, os.WriteFile(cfg.OIDCClientSecretFile, []byte(k.keep("client secret at the provider", providerSecret)+"\n"), 0o600))
 	access := new(lockedBuffer)
-	k.running = start(t, cfg, server.Options{AccessLog: access, Clock: k.clock.Now})
+	k.running = start(t, cfg, server.Options{AccessLog: access, Clock: k.clock.Now, StoreTimeout: waitLimit})
 	jar, err := cookiejar.New(nil)
 	apptest.Check(t, err)
 	k.browser = http.Client{Jar: jar, Transport: k.http.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

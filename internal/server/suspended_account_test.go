@@ -70,7 +70,7 @@ type suspension struct {
 
 func newSuspension(t *testing.T, cfg config.Config) *suspension {
 	cfg.WebhookAllow = "127.0.0.0/8"
-	s := &suspension{running: start(t, cfg, server.Options{}), t: t, endpoint: newHeldEndpoint(t, 3)}
+	s := &suspension{running: start(t, cfg, server.Options{StoreTimeout: waitLimit}), t: t, endpoint: newHeldEndpoint(t, 3)}
 	s.subscriptions = s.TrustEndpoints()
 	tokens, err := server.SystemTokens(t.Context(), cfg, server.SystemTokenRequest{Create: true})
 	apptest.Check(t, err)

@@ -106,7 +106,7 @@ func TestManyWithoutAnswers(t *testing.T) {
 	p.dropResponses.Store(true)
 	began := time.Now()
 	failed := outOfOffice(time.Hour) // each needs an earlier timer
-	if took := time.Since(began); failed != users+2*ofOne || took > 15*time.Second {
+	if took := time.Since(began); failed != users+2*ofOne || took > time.Minute {
 		t.Errorf("%d of %d updates failed, the last after %v", failed, users+2*ofOne, took)
 	} else {
 		t.Logf("the last update failed after %v", took)

@@ -472,7 +472,7 @@ func TestDueOverRestarts(t *testing.T) {
 	}
 	defer closeStore(t, s)
 	const users = 20
-	due := presence.InstantOf(time.Now().Add(2 * time.Second))
+	due := presence.InstantOf(time.Now().Add(8 * time.Second))
 	var inTime int64
 	for i := range users {
 		r, err := s.Update(t.Context(), userNumber(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {

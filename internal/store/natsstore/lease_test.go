@@ -17,7 +17,7 @@ import (
 func TestExclusive(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), 10*time.Second))
+	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), 40*time.Second))
 	_, err := natsstore.Open(t.Context(), servers.url(), natsstore.WithExclusiveLease(servers.options(), time.Hour))
 	if !errors.Is(err, natsstore.ErrLeaseHeld) {
 		t.Fatalf("a second node: %v, want ErrLeaseHeld", err)

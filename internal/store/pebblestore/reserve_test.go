@@ -60,10 +60,13 @@ func TestReserve(t *testing.T) {
 	if n := countReserved(t, dir); n != reserveFiles {
 		t.Fatalf("%d files are reserved, want %d", n, reserveFiles)
 	}
+	free.Store(DefaultMinFreeBytes + 1) // maintenance must not refill the reserve meanwhile
+	s.sampleSpace()
 	// The store has not measured the free space since another program used it.
 	disk.needs.Store(3)
 	mustUpdate(t, s, crashUser(0))
 	free.Store(1)
+	s.sampled.Store(-int64(sampleInterval)) // maintenance may have found space meanwhile: measure again
 	if n := disk.refused.Load(); n != 3 {
 		t.Errorf("%d writes found the disk full, want 3", n)
 	}
@@ -96,7 +99,11 @@ func TestReserve(t *testing.T) {
 // acknowledge what it could not write.
 func TestReserveSpent(t *testing.T) {
 	disk := &smallDisk{suffix: ".log"}
-	s := mustOpen(t, t.TempDir(), Options{FS: disk.wrap(), FreeBytes: plentyFree})
+	var free atomic.Uint64
+	free.Store(1 << 40)
+	s := mustOpen(t, t.TempDir(), Options{FS: disk.wrap(), FreeBytes: func() (uint64, error) { return free.Load(), nil }})
+	free.Store(DefaultMinFreeBytes + 1) // maintenance must not refill the reserve meanwhile
+	s.sampleSpace()
 	disk.needs.Store(reserveFiles + 1)
 	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrUnknown) {
 		t.Errorf("Update: %v, want ErrUnknown", err)

@@ -117,6 +117,8 @@ func TestWatermarkRelaxedUntilOpen(t *testing.T) {
 	o := goldenOptions(mem, goldenNow)
 	o.Durability, o.MemTableBytes = OS, 4<<20
 	s := mustOpen(t, "data", o)
+	s.watermark.mu.Lock() // maintenance advances it each second, and it must stay before the damage
+	defer s.watermark.mu.Unlock()
 	for i := range 600 {
 		goldenUpdate(t, s, i%12, i/12)
 	}
@@ -179,6 +181,8 @@ func TestWatermarkWindow(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
 	s.watermark.mu.Lock() // maintenance advances it each second
+	unlock := sync.OnceFunc(s.watermark.mu.Unlock)
+	defer unlock()
 	const updates = 54
 	prefixes := map[string]int{goldenListing(t, s): 0}
 	for i := range updates {
@@ -188,7 +192,7 @@ func TestWatermarkWindow(t *testing.T) {
 	sp := &specimen{name: "killed at once", want: goldenListing(t, s)}
 	all := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}
 	atOnce := contents(t, mem.CrashClone(all))
-	s.watermark.mu.Unlock()
+	unlock()
 	s.advanceWatermark()
 	later := contents(t, mem.CrashClone(all))
 	name, end := lastLog(t, writeFiles(t, atOnce))

@@ -192,7 +192,7 @@ func docsReadAtomically(x *suite) {
 }
 
 func docExpiry(x *suite) {
-	until := instant(max(2*time.Second, 4*x.Ahead)) // what follows takes less time
+	until := instant(max(2*time.Second, 10*x.Ahead)) // what follows takes less time
 	short, long := doc("c", "short", "v"), doc("c", "long", "v")
 	short.Until, long.Until = until, until.Add(time.Hour)
 	x.write(acme, short, long)

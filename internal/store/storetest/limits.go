@@ -27,7 +27,7 @@ func (x *suite) wantTooLarge(what string, err error) {
 func keyLimits(x *suite) {
 	most, more := strings.Repeat("k", store.MaxKeyBytes), strings.Repeat("k", store.MaxKeyBytes+1)
 	largest := store.User{Account: presence.AccountID(most), ID: presence.UserID(most)}
-	x.update(largest, outUntil(instant(x.Ahead)))
+	x.outIn(largest, x.Ahead)
 	fired, _ := x.runDue(clearClaims)
 	if f := receive(x, fired, "the user with the longest id"); f.user != largest {
 		x.Error("another user fired")

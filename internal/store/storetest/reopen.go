@@ -98,9 +98,7 @@ func docsSurvive(x *suite) {
 }
 
 func dueSurvives(x *suite) {
-	passed, ahead := instant(x.Ahead), instant(4*x.Ahead)
-	x.update(user("passed"), outUntil(passed))
-	x.update(user("ahead"), outUntil(ahead))
+	passed, ahead := x.outIn(user("passed"), x.Ahead), x.outIn(user("ahead"), 4*x.Ahead)
 	x.pause(instant(2 * x.Ahead))
 	x.Store = x.Reopen(x.T)
 	fired, _ := x.runDue(clearClaims)

@@ -130,8 +130,8 @@ func feedResumesAfterReopen(x *suite) {
 // reports one that was not.
 func expiresOnce(x *suite) {
 	fired, stop := x.runDue(clearClaims)
-	x.update(user("first"), outUntil(instant(x.Ahead)))
-	x.update(user("second"), outUntil(instant(4*x.Ahead)))
+	x.outIn(user("first"), x.Ahead)
+	x.outIn(user("second"), 4*x.Ahead)
 	reported := make(map[store.User]int)
 	count := func(f firing) { reported[f.user]++ }
 	count(receive(x, fired, "the first expiry"))
