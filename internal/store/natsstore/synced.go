@@ -48,10 +48,10 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	}
 	missing, err := servers.missing(peerReport.isSilent)
 	if len(missing) > 0 {
-		err = fmt.Errorf("%w within %v: %s", errMissingReports, s.reportTimeout(), strings.Join(missing, ", "))
+		err = fmt.Errorf("%w within %v: %s; repair them or remove them from the cluster, or set durability to os", errMissingReports, s.reportTimeout(), strings.Join(missing, ", "))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot check whether every NATS server syncs every write: %w; repair these servers or remove them from the cluster, or set durability to os", err)
+		return fmt.Errorf("cannot check whether every NATS server syncs every write: %w", err)
 	}
 	return nil
 }
@@ -124,7 +124,8 @@ func (g serverReports) members() []serverReport {
 }
 
 // missing returns the servers that must still respond. Servers that are down store nothing, and are
-// checked when they return. Only the leader knows every server of a new cluster. It is an error if nobody knows the leader, or if the leader is cut off from most servers.
+// checked when they return. Only the leader knows every server of a new cluster. It is an error if
+// nobody knows the leader, or if the leader is cut off from most servers.
 func (g serverReports) missing(isDown func(peerReport) bool) (names []string, err error) {
 	size, led, leader := 0, false, ""
 	members := g.members()
@@ -149,7 +150,7 @@ func (g serverReports) missing(isDown func(peerReport) bool) (names []string, er
 	case size > 0 && !led:
 		return []string{leader}, nil
 	case len(names) == 0 && len(members) < size/2+1:
-		return nil, fmt.Errorf("%w: only %d of %d did, less than a majority", errMissingReports, len(members), size)
+		return nil, fmt.Errorf("%w: only %d of %d did, less than a majority: start more of them", errMissingReports, len(members), size)
 	}
 	return names, nil
 }
