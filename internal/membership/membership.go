@@ -235,6 +235,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// registerAgain registers as a new incarnation.
 func (m *Members) registerAgain(ctx context.Context) error {
 	return m.registerAs(ctx, cryptorand.Text())
 }

@@ -58,7 +58,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 
 var (
 	errNoLeader       = errors.New("the NATS cluster has no JetStream meta leader: start a majority of its servers")
-	errMissingReports = errors.New("some NATS servers did not respond")
+	errMissingReports = errors.New("NATS servers did not respond")
 )
 
 type serverReport struct {
@@ -144,13 +144,13 @@ func (g serverReports) missing(isDown func(peerReport) bool) (names []string, er
 	}
 	switch {
 	case len(members) == 0:
-		return nil, fmt.Errorf("%w: none with JetStream in the domain of the account", errMissingReports)
+		return nil, fmt.Errorf("%w: enable JetStream on them, and check that the system account is theirs", errMissingReports)
 	case size > 0 && leader == "":
 		return nil, errNoLeader
 	case size > 0 && !led:
 		return []string{leader}, nil
 	case len(names) == 0 && len(members) < size/2+1:
-		return nil, fmt.Errorf("%w: only %d of %d did, less than a majority: start more of them", errMissingReports, len(members), size)
+		return nil, fmt.Errorf("%w: only %d of %d did, and a majority must: start more of them", errMissingReports, len(members), size)
 	}
 	return names, nil
 }
