@@ -189,10 +189,10 @@ func (n *node) die() {
 	n.front.cut()
 }
 
-// ready is what /readyz answers.
 // wasIsolated reports whether the node gave its run up, as it also does if the machine stands still.
 func (n *node) wasIsolated() bool { return strings.Contains(n.log.String(), "this node is isolated") }
 
+// ready is what /readyz answers.
 func (n *node) ready() (status int, body string) { return n.admin("/readyz") }
 
 func (n *node) metrics() string {

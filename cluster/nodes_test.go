@@ -275,16 +275,27 @@ func testRollingRestart(c *cluster) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	var answered atomic.Int64
+	var stalled atomic.Bool // the machine, for half a second or more
 	var load sync.WaitGroup
+	load.Go(func() {
+		for ctx.Err() == nil {
+			from := time.Now()
+			time.Sleep(10 * time.Millisecond)
+			if time.Since(from) > time.Second/2 {
+				stalled.Store(true)
+			}
+		}
+	})
 	for i := range 4 {
 		load.Go(func() {
 			mine, _ := connect(t, "http://"+balancer.Addr().String(), c.made.AccessToken)
-			for began := time.Now(); ctx.Err() == nil; {
-				before := began
-				began = time.Now()
+			for ctx.Err() == nil {
 				err := oneRequest(t.Context(), mine, other, i%2 == 0)
-				if _, lost := errors.AsType[*client.TransportError](err); lost && time.Since(before) > time.Second {
-					continue // a drain leaves a second for the next request on a connection, in which this did not run
+				if _, lost := errors.AsType[*client.TransportError](err); lost {
+					time.Sleep(100 * time.Millisecond) // until a stall that has just ended was noticed
+					if stalled.Load() {
+						continue // a drain leaves a second for the next request on a connection
+					}
 				}
 				if err != nil {
 					t.Errorf("a request during the restart: %v", err)
